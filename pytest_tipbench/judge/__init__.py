@@ -1,0 +1,1 @@
+"""Owns human scores: sheets out, scores in; imports no pytest and no httpx."""

@@ -1,0 +1,1 @@
+"""One provider a file, behind the protocol of :mod:`pytest_tipbench.providers.base`."""

@@ -1,0 +1,464 @@
+"""Owns the frozen records of the field; imports pydantic and nothing of ours.
+
+A record is plain data: it knows its own shape, its identity (hashes) and its JSON, and nothing of
+providers, stores or pytest. Texts that a model produced may hold anything, lone surrogates too, so
+JSON goes through :func:`to_json` (always ASCII) and hashing through :func:`sha256_of`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from enum import Enum
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Residency = Literal["call", "model"]
+
+
+class Record(BaseModel):
+    """Base of every record: frozen, no unknown field, floats finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+RecordType = TypeVar("RecordType", bound=BaseModel)
+
+
+def to_json(record: BaseModel) -> str:
+    """Return the record as one line of ASCII JSON that keeps every character of every text."""
+    return json.dumps(record.model_dump(mode="json"), separators=(",", ":"))
+
+
+def from_json(record_type: type[RecordType], text: str | bytes) -> RecordType:
+    """Read back what :func:`to_json` wrote.
+
+    Raises:
+        ValueError: the text is not JSON, or not of this record (pydantic's ``ValidationError``).
+    """
+    return record_type.model_validate(json.loads(text))
+
+
+def sha256_of(value: object) -> str:
+    """Return the hex SHA-256 of a JSON-safe value's canonical form (sorted keys, ASCII)."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+# --- what a user edits ------------------------------------------------------------------------
+
+
+class Persona(Record):
+    """Whom the tips are for."""
+
+    id: str
+    name: str
+    description: str
+
+
+class TimeSlot(Record):
+    """When the tips are read; ``local_time`` is the persona's wall clock as ``HH:MM``."""
+
+    id: str
+    label: str
+    local_time: str
+
+
+class Task(Record):
+    """One thing on the persona's list."""
+
+    title: str
+    due: str | None = None
+    """When it is due, as the persona would write it: ``16:00``, ``tomorrow``."""
+    minutes: int | None = Field(default=None, gt=0)
+    """Estimated effort in minutes."""
+    energy: Literal["low", "medium", "high"] | None = None
+    notes: str | None = None
+
+
+class Scenario(Record):
+    """A fixed context, persona × time slot × tasks, that every model and prompt is given."""
+
+    id: str
+    persona: Persona
+    time_slot: TimeSlot
+    tasks: tuple[Task, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything in the scenario, its id included."""
+        return sha256_of(self.model_dump(mode="json"))
+
+
+class PromptVersion(Record):
+    """A named prompt: a system text and a Jinja2 template over ``scenario`` and ``n_tips``."""
+
+    version: str
+    description: str
+    system: str
+    template: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what reaches the model: system text and template, not name or description."""
+        return sha256_of([self.system, self.template])
+
+
+class RenderedPrompt(Record):
+    """What is sent to the model for one scenario."""
+
+    system: str
+    user: str
+
+
+class Criterion(Record):
+    """One aspect a judge scores, and its weight in the composite."""
+
+    name: str
+    weight: float = Field(gt=0)
+
+
+class Rubric(Record):
+    """The scale, the criteria and the prose that tells a judge what each score means."""
+
+    version: str
+    scale: tuple[int, int]
+    missing_tip_score: float
+    criteria: tuple[Criterion, ...]
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole rubric: scores given under another hash never mix with these."""
+        return sha256_of(self.model_dump(mode="json"))
+
+    @property
+    def criterion_names(self) -> tuple[str, ...]:
+        """The criteria's names, in the rubric's order."""
+        return tuple(criterion.name for criterion in self.criteria)
+
+    def composite(self, scores: dict[str, float]) -> float:
+        """Return the weighted mean of one score per criterion, on the rubric's scale.
+
+        Raises:
+            KeyError: a criterion has no score.
+        """
+        total = sum(criterion.weight for criterion in self.criteria)
+        return sum(scores[c.name] * c.weight for c in self.criteria) / total
+
+
+class Anchor(Record):
+    """A tip with known scores, mixed in blind to measure a judge's drift."""
+
+    scenario: str
+    tip: str
+    scores: dict[str, int]
+    reason: str
+
+
+# --- models and sampling ----------------------------------------------------------------------
+
+
+class ModelReference(Record):
+    """A model as the user named it: ``text`` as typed, ``provider`` and the provider's ``name``."""
+
+    text: str
+    provider: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ModelDescription(Record):
+    """What a provider knows of a model without loading it."""
+
+    reference: ModelReference
+    digest: str
+    """Content hash of the weights (or of a replay file): tells one build from the next."""
+    parameter_count: int | None = None
+    """Exact number of parameters: mixture-of-experts in full, projector included."""
+    quantization: str | None = None
+    family: str | None = None
+    capabilities: tuple[str, ...] = ()
+    server_version: str | None = None
+    local: bool
+    """True when completing with it puts weights into this machine's memory."""
+
+
+class SamplingOptions(Record):
+    """What is always sent and always recorded; ``num_ctx`` and ``num_predict`` are in tokens."""
+
+    temperature: float = Field(default=0.7, ge=0)
+    num_ctx: int = Field(default=4096, gt=0)
+    num_predict: int = Field(default=1024, gt=0)
+
+
+class CompletionRequest(Record):
+    """Everything a provider needs to complete one prompt."""
+
+    model: ModelDescription
+    prompt: RenderedPrompt
+    prompt_version: str
+    scenario: str
+    """The scenario's id."""
+    repeat: int
+    n_tips: int
+    seed: int
+    sampling: SamplingOptions
+    residency: Residency
+    timeout_seconds: float
+    """Total deadline: queueing, loading and generating together."""
+
+
+class Completion(Record):
+    """What a model returned, raw, and what was measured; None = the provider did not say."""
+
+    text: str
+    thinking: str | None = None
+    """Thinking text that the provider had already separated from ``text``."""
+    stop_reason: str | None = None
+    """``stop``, ``length``, or the provider's own word."""
+    latency_seconds: float
+    """Wall time from sending the request to the whole answer."""
+    load_seconds: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    tokens_per_second: float | None = None
+    """Generation speed alone, without load and prompt processing."""
+    resident_bytes: int | None = None
+    resident_vram_bytes: int | None = None
+    foreign_models: tuple[str, ...] = ()
+    """Models of others that were resident beside ours while this was generated."""
+
+
+class ResidentModel(Record):
+    """A model in a server's memory, whoever loaded it."""
+
+    name: str
+    digest: str
+    resident_bytes: int
+    resident_vram_bytes: int
+
+
+# --- one cell ---------------------------------------------------------------------------------
+
+
+class Cell(Record):
+    """One model × prompt version × scenario (× repeat): one pytest item, one run."""
+
+    model: ModelReference
+    prompt_version: str
+    scenario: str
+    """The scenario's id."""
+    repeat: int = Field(ge=1)
+    """Counts from 1."""
+    repeats: int = Field(ge=1)
+    """How many repeats the matrix has; only with more than one does the id carry ``-rK``."""
+
+    @property
+    def id(self) -> str:
+        """``MODEL-PROMPT-SCENARIO``, with ``-rK`` for repeat K where there are repeats."""
+        suffix = f"-r{self.repeat}" if self.repeats > 1 else ""
+        return f"{self.model.text}-{self.prompt_version}-{self.scenario}{suffix}"
+
+
+class Outcome(str, Enum):
+    """How a cell ended, one word; decided in the order of this list."""
+
+    TIMEOUT = "timeout"
+    PROVIDER_ERROR = "provider_error"
+    MISSING = "missing"
+    OK = "ok"
+    SHORT = "short"
+    REFUSED = "refused"
+    LOOPING = "looping"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    MALFORMED = "malformed"
+
+    @property
+    def is_machine_fault(self) -> bool:
+        """True when the cell was not measured and counts against nobody."""
+        return self in (Outcome.TIMEOUT, Outcome.PROVIDER_ERROR, Outcome.MISSING)
+
+    @property
+    def is_usable(self) -> bool:
+        """True when there is at least one usable tip."""
+        return self in (Outcome.OK, Outcome.SHORT)
+
+
+class DroppedTip(Record):
+    """A string that did not become a tip, and why."""
+
+    text: str
+    reason: str
+
+
+class ParsedTips(Record):
+    """What a completion's text came to."""
+
+    outcome: Outcome
+    tips: tuple[str, ...]
+    dropped: tuple[DroppedTip, ...]
+    thinking_stripped: bool
+
+
+class RunRecord(Record):
+    """Everything known of a finished cell; the store keeps it and the board is made from it."""
+
+    run_id: str
+    """Made here, 32 hex digits; MLflow's own run id is the store's affair."""
+    session_id: str
+    experiment: str
+    tipbench_version: str
+    cell: Cell
+    fingerprint: str
+    configuration_sha256: str
+    """Model digest, prompt, sampling and n_tips (not the seed): one row of the board."""
+    model: ModelDescription | None
+    """None where the model could not even be described (a worker died)."""
+    scenario: Scenario
+    scenario_sha256: str
+    prompt_sha256: str
+    rubric_version: str
+    rubric_sha256: str
+    """The rubric in force when the cell ran; judgements carry their own."""
+    n_tips: int
+    seed: int
+    sampling: SamplingOptions
+    residency: Residency
+    prompt: RenderedPrompt
+    outcome: Outcome
+    error: str | None = None
+    """The machine's fault in one line, where there was one."""
+    tips: tuple[str, ...] = ()
+    dropped: tuple[DroppedTip, ...] = ()
+    thinking_stripped: bool = False
+    completion: Completion | None = None
+    """None where the machine failed before an answer came."""
+    diversity: dict[str, float] = Field(default_factory=dict)
+    started_at: datetime
+    finished_at: datetime
+    """Both in UTC."""
+
+    @property
+    def tips_missing(self) -> int:
+        """How many of the tips asked for did not come."""
+        return max(self.n_tips - len(self.tips), 0)
+
+    @property
+    def is_measured(self) -> bool:
+        """False for a machine's fault, which counts against nobody."""
+        return not self.outcome.is_machine_fault
+
+    def __repr__(self) -> str:
+        return f"<run {self.cell.id}: {self.outcome.value}, {len(self.tips)}/{self.n_tips} tips>"
+
+
+def configuration_sha256(
+    model_digest: str, prompt_sha256: str, sampling: SamplingOptions, n_tips: int
+) -> str:
+    """Return the identity of a row's configuration: everything but scenario, seed and repeat."""
+    return sha256_of([model_digest, prompt_sha256, sampling.model_dump(mode="json"), n_tips])
+
+
+def fingerprint(configuration: str, scenario_sha256: str, seed: int) -> str:
+    """Return the identity of a cell's inputs: its newest finished run is the one that counts."""
+    return sha256_of([configuration, scenario_sha256, seed])
+
+
+# --- judging ----------------------------------------------------------------------------------
+
+
+class TipKey(Record):
+    """The identity of a tip under a rubric: a tip made again is already judged."""
+
+    rubric_sha256: str
+    scenario_sha256: str
+    tip: str
+
+
+class Judgement(Record):
+    """One judge's scores of one tip; append-only, the newest of a (tip, judge) counts."""
+
+    judgement_id: str
+    """Hash of what was said, by whom and on which sheet: applying a file again adds nothing."""
+    key: TipKey
+    judge: str
+    scores: dict[str, int]
+    note: str = ""
+    judged_at: datetime
+    sheet_nonce: str
+
+
+class CriterionDrift(Record):
+    """How far a judge's anchor scores lie from the known ones, on one criterion."""
+
+    mean_absolute_error: float
+    bias: float
+    """Mean of (judge's score − known score): above 0 is lenient."""
+
+
+class ApplyRecord(Record):
+    """One judged sheet as it was applied: who, when, and how well the judge kept to the anchors."""
+
+    apply_id: str
+    """Hash of nonce, judge and judgement ids: the same file again is the same apply."""
+    experiment: str
+    sheet_nonce: str
+    judge: str
+    rubric_version: str
+    rubric_sha256: str
+    applied_at: datetime
+    judgements: int
+    """Distinct tips scored on the sheet, anchors not counted."""
+    anchors_scored: int
+    drift: dict[str, CriterionDrift] = Field(default_factory=dict)
+    """By criterion; empty with fewer than three scored anchors."""
+    drift_mean_absolute_error: float | None = None
+    """Over all criteria together; what ``--judge-max-drift`` is compared with."""
+    drift_accepted: bool = False
+    """True where it was past the limit and ``--judge-accept-drift`` let it in."""
+    repeats_scored: int = 0
+    repeats_agreed: int = 0
+    """Hidden repeats: criterion scores given again, and how many of them were the same."""
+
+
+# --- sessions and selections ------------------------------------------------------------------
+
+
+class SessionRecord(Record):
+    """One generating session; its cells hang under its parent run in MLflow."""
+
+    session_id: str
+    experiment: str
+    started_at: datetime
+    tipbench_version: str
+    environment: dict[str, str] = Field(default_factory=dict)
+
+
+class Selection(Record):
+    """What ``--models``, ``--prompts`` and ``--scenarios`` name; None = no restriction.
+
+    Models are compared by the reference's text; scenarios are ids (globs are expanded before).
+    """
+
+    models: tuple[str, ...] | None = None
+    prompts: tuple[str, ...] | None = None
+    scenarios: tuple[str, ...] | None = None
+
+    def admits(self, cell: Cell) -> bool:
+        """Say whether the cell belongs to the selection."""
+        return (
+            (self.models is None or cell.model.text in self.models)
+            and (self.prompts is None or cell.prompt_version in self.prompts)
+            and (self.scenarios is None or cell.scenario in self.scenarios)
+        )
+
+
+def jsonable(record: BaseModel) -> Any:
+    """Return the record as JSON-safe Python values."""
+    return record.model_dump(mode="json")

@@ -1,0 +1,1 @@
+"""Owns what people read of a board; imports no pytest and no httpx."""

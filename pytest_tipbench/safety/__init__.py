@@ -1,0 +1,1 @@
+"""Owns the memory promise: cap, serial locks, residency; imports no httpx and no pytest."""

@@ -1,0 +1,1 @@
+"""Owns what is kept: the ledger always, MLflow when asked; imports no pytest."""
