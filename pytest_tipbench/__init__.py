@@ -5,3 +5,5 @@ importing this package imports nothing else.
 """
 
 pytest_plugins = ["pytest_tipbench.plugin"]
+
+__version__ = "0.1.0"

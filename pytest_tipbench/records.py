@@ -354,6 +354,12 @@ class RunRecord(Record):
         """False for a machine's fault, which counts against nobody."""
         return not self.outcome.is_machine_fault
 
+    @property
+    def why_unusable(self) -> str:
+        """The outcome and what came instead of tips, in one line."""
+        raw = self.completion.text if self.completion is not None else ""
+        return f"{self.outcome.value}: no usable tip in {raw[:200]!r}"
+
     def __repr__(self) -> str:
         return f"<run {self.cell.id}: {self.outcome.value}, {len(self.tips)}/{self.n_tips} tips>"
 

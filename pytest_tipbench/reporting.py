@@ -1,0 +1,57 @@
+"""Owns how a run record rides on a pytest report; imports pytest and records only.
+
+Reports cross from a worker to the controller through execnet, which refuses objects it does not
+know and texts with lone surrogates: so a record travels as one ASCII JSON string.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tipbench.records import RunRecord, from_json, to_json
+
+if TYPE_CHECKING:
+    import pytest
+
+_ATTRIBUTE = "tipbench_run"
+
+
+def attach(report: pytest.TestReport, record: RunRecord) -> None:
+    """Put the record on the report."""
+    setattr(report, _ATTRIBUTE, to_json(record))
+
+
+def detach(report: pytest.TestReport) -> RunRecord | None:
+    """Return the record that rides on the report, if one does."""
+    text = getattr(report, _ATTRIBUTE, None)
+    return None if text is None else from_json(RunRecord, text)
+
+
+def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the cell's facts as JUnit properties, ``tipbench.<key>``; unknown ones are left out."""
+    completion = record.completion
+    facts: dict[str, object] = {
+        "model": record.cell.model.text,
+        "prompt_version": record.cell.prompt_version,
+        "scenario": record.cell.scenario,
+        "repeat": record.cell.repeat,
+        "outcome": record.outcome.value,
+        "tip_count": len(record.tips),
+        "seed": record.seed,
+        "fingerprint": record.fingerprint,
+        "run_id": record.run_id,
+        "experiment": record.experiment,
+    }
+    if record.model is not None:
+        facts["model_digest"] = record.model.digest
+    if completion is not None:
+        facts |= {
+            "latency_seconds": completion.latency_seconds,
+            "load_seconds": completion.load_seconds,
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+            "tokens_per_second": completion.tokens_per_second,
+            "resident_bytes": completion.resident_bytes,
+            "resident_vram_bytes": completion.resident_vram_bytes,
+        }
+    return [(f"tipbench.{key}", str(value)) for key, value in facts.items() if value is not None]
