@@ -196,32 +196,44 @@ def _nothing_pending(made: set[Tip], judge: str | None) -> str:
     return f"{shown(judge)} has scored every tip of the selection: nothing is pending"
 
 
-def write_export(
-    path: Path, text: str, *, is_untouched: Callable[[bytes], bool] = is_untouched_export
+def check_target(
+    path: Path, *, is_untouched: Callable[[bytes], bool] = is_untouched_export
 ) -> None:
-    """Write an export, all of it or nothing, as UTF-8; missing folders are made.
+    """Make sure that an export may be written to ``path``.
 
     Args:
-        path: where to; a symbolic link is written through.
-        text: the whole file.
+        path: where to; a symbolic link is looked through.
         is_untouched: says of the file that is there already whether it may go.
 
     Raises:
         UserMistakeError: the file exists and is anything but an export that nobody has worked on,
-            or it cannot be written.
+            or it cannot be read.
     """
     try:
         target = path.resolve()
         is_free = not target.exists() or (target.is_file() and is_untouched(target.read_bytes()))
-        if is_free:
-            _write_atomically(target, text.encode("utf-8"))
     except OSError as error:
-        raise UserMistakeError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise UserMistakeError(f"{path}: cannot be read: {error.strerror or error}") from error
     if not is_free:
         raise UserMistakeError(
             f"{path}: exists and is not an untouched export, so it is not overwritten: "
             "name another file, or move this one away"
         )
+
+
+def write_export(
+    path: Path, text: str, *, is_untouched: Callable[[bytes], bool] = is_untouched_export
+) -> None:
+    """Write an export, all of it or nothing, as UTF-8; missing folders are made.
+
+    Raises:
+        UserMistakeError: as :func:`check_target`, or the file cannot be written.
+    """
+    check_target(path, is_untouched=is_untouched)
+    try:
+        _write_atomically(path.resolve(), text.encode("utf-8"))
+    except OSError as error:
+        raise UserMistakeError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _write_atomically(target: Path, data: bytes) -> None:
