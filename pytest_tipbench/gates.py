@@ -1,0 +1,329 @@
+"""Owns the gates: their grammar, and the verdicts that a board gets from them.
+
+Imports errors, records, estimates and the board's modules; it knows no options, no exit codes.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+from pytest_tipbench.board_notices import counted_noun, listed
+from pytest_tipbench.errors import UnknownNameError, UserMistakeError
+from pytest_tipbench.estimates import MINIMUM_SHARED_SCENARIOS, paired_difference
+from pytest_tipbench.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_tipbench.board_records import Board, BoardRow
+
+Status = Literal["PASS", "FAIL", "UNDECIDED"]
+Scope = Literal["every", "best", "lower"]
+Pending = Literal["fail", "ignore"]
+
+GRAMMAR = "[best:|lower:]METRIC OP NUMBER, e.g. composite>=3.5 (OP is >=, <=, >, < or ==)"
+ROW_METRICS = (
+    "usable_rate",
+    "median_latency_seconds",
+    "p95_latency_seconds",
+    "tokens_per_second",
+    "resident_bytes",
+    "resident_vram_bytes",
+)
+DIVERSITY_METRICS = ("distinct_2", "self_similarity", "specificity")
+JUDGED_METRICS = ("composite", "worst_scenario_composite")
+"""Besides the rubric's criteria."""
+
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_EXPRESSION = re.compile(
+    r"\s*(?:(?P<scope>best|lower)\s*:)?\s*(?P<metric>[^<>=!≥≤]+?)\s*(?P<operator>>=|<=|==|>|<)"
+    r"\s*(?P<number>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?)\s*"
+)
+_ROUNDING_DIGITS = 9
+"""A composite of 3.4999999999999996 is 3.5: the mean of integers, not a near miss."""
+
+
+class Gate(Record):
+    """One condition on the rows of a board."""
+
+    text: str
+    """As the user wrote it."""
+    scope: Scope
+    """``every`` row must hold it, or the ``best`` one; ``lower``: every row's interval, low end."""
+    metric: str
+    operator: str
+    number: float
+    is_judged: bool
+    """True where the metric needs a judge's scores."""
+
+    @property
+    def needs_diversity(self) -> bool:
+        """True where the board has to be made with its diversity columns."""
+        return self.metric in DIVERSITY_METRICS
+
+    def holds(self, value: float) -> bool:
+        """Say whether the value meets the condition."""
+        return _OPERATORS[self.operator](round(value, _ROUNDING_DIGITS), self.number)
+
+
+class Verdict(Record):
+    """What a gate came to, with its numbers."""
+
+    name: str
+    status: Status
+    detail: str
+
+    @property
+    def fails(self) -> bool:
+        """True where the session's exit code must say so: what is undecided is not passed."""
+        return self.status != "PASS"
+
+    @property
+    def line(self) -> str:
+        """``STATUS NAME: DETAIL``."""
+        return f"{self.status} {self.name}: {self.detail}"
+
+
+class _RowVerdict(NamedTuple):
+    row: BoardRow
+    status: Status
+    value: float | None
+    why: str = ""
+
+
+def parse_gate(text: str, criteria: Sequence[str]) -> Gate:
+    """Read ``[best:|lower:]METRIC OP NUMBER``; ``criteria`` are the rubric's.
+
+    Raises:
+        UserMistakeError: not of that grammar, or ``lower:`` of a metric without an interval.
+        UnknownNameError: no such metric; the nearest names are offered.
+    """
+    match = _EXPRESSION.fullmatch(text)
+    if match is None:
+        raise UserMistakeError(f"gate {text!r} is not {GRAMMAR}")
+    metric, scope = match["metric"], match["scope"] or "every"
+    known = [*JUDGED_METRICS, *criteria, *ROW_METRICS, *DIVERSITY_METRICS]
+    if metric not in known:
+        raise UnknownNameError("gate metric", metric, known)
+    with_interval = ("composite", *criteria)
+    if scope == "lower" and metric not in with_interval:
+        offer = ", ".join(with_interval)
+        raise UserMistakeError(f"gate {text!r}: lower: needs a metric with an interval ({offer})")
+    return Gate(
+        text=text.strip(),
+        scope=cast("Scope", scope),  # the expression admits no other
+        metric=metric,
+        operator=match["operator"],
+        number=float(match["number"]),
+        is_judged=metric in JUDGED_METRICS or metric in criteria,
+    )
+
+
+def minimum_composite(number: float) -> Gate:
+    """Return the gate of ``--min-composite``: each row's composite is at least ``number``."""
+    return Gate(
+        text=f"composite>={number:g}",
+        scope="every",
+        metric="composite",
+        operator=">=",
+        number=number,
+        is_judged=True,
+    )
+
+
+def evaluate_gates(gates: Iterable[Gate], board: Board, *, pending: Pending) -> tuple[Verdict, ...]:
+    """Return one verdict per gate.
+
+    A row is undecided where cells of it were not measured or scenarios are lacking, where cells
+    are pending that the metric needs (unless ``pending`` is ``ignore``, which leaves them out), and
+    where its value is not known, nothing judged included. FAIL needs one row that certainly fails
+    (with ``best:`` all of them), PASS all rows that certainly hold (with ``best:`` one).
+    """
+    return tuple(_evaluate(gate, board, pending) for gate in gates)
+
+
+def baseline_verdicts(
+    board: Board, baseline: Board, max_drop: float, *, pending: Pending = "fail"
+) -> tuple[Verdict, ...]:
+    """Return one verdict per row: its composite against the same row of the baseline's board.
+
+    Both boards are made under one rubric. The rows are paired by the scenarios that are judged in
+    both and unchanged. FAIL where the whole 95 % interval of the change lies below −``max_drop``;
+    UNDECIDED with fewer than 3 such scenarios, unmeasured cells or lacking scenarios in the row, or
+    (unless ``pending`` is ``ignore``) pending cells in either.
+    """
+    name = f"change from {baseline.experiment or 'the baseline'}"
+    if not board.rows:
+        return (Verdict(name=name, status="UNDECIDED", detail=_NO_ROWS),)
+    verdicts: list[Verdict] = []
+    for row in board.rows:
+        status, detail = _against_baseline(row, board, baseline, max_drop, pending)
+        verdicts.append(Verdict(name=f"{name}, {row.label}", status=status, detail=detail))
+    return tuple(verdicts)
+
+
+_NO_ROWS = "the board has no rows"
+
+
+def _evaluate(gate: Gate, board: Board, pending: Pending) -> Verdict:
+    if not board.rows:
+        return Verdict(name=gate.text, status="UNDECIDED", detail=_NO_ROWS)
+    rows = [_judge_row(gate, row, pending) for row in board.rows]
+    status, detail = _on_best(gate, rows) if gate.scope == "best" else _on_every(gate, rows)
+    return Verdict(name=gate.text, status=status, detail=detail)
+
+
+def _judge_row(gate: Gate, row: BoardRow, pending: Pending) -> _RowVerdict:
+    unmeasured = _why_unmeasured(row)
+    if unmeasured:
+        return _RowVerdict(row, "UNDECIDED", None, unmeasured)
+    if gate.is_judged and row.pending_cells and pending == "fail":
+        return _RowVerdict(row, "UNDECIDED", None, _pending(row))
+    value = _value(gate, row)
+    if value is None:
+        return _RowVerdict(row, "UNDECIDED", None, _why_unknown(gate, row))
+    return _RowVerdict(row, "PASS" if gate.holds(value) else "FAIL", value)
+
+
+def _value(gate: Gate, row: BoardRow) -> float | None:
+    if gate.metric in row.criteria:
+        interval = row.criteria[gate.metric]
+        return interval.low if gate.scope == "lower" else interval.mean
+    if gate.metric == "composite" and gate.scope == "lower":
+        return row.composite_low
+    if gate.metric in DIVERSITY_METRICS:
+        return row.diversity.get(gate.metric)
+    value: float | None = getattr(row, gate.metric, None)
+    return value
+
+
+def _why_unmeasured(row: BoardRow) -> str:
+    reasons: list[str] = []
+    if row.unmeasured_cells:
+        reasons.append(f"{counted_noun(row.unmeasured_cells, 'cell')} not measured")
+    if row.lacks:
+        reasons.append(f"lacks {listed(row.lacks)}")
+    return ", ".join(reasons)
+
+
+def _why_unknown(gate: Gate, row: BoardRow) -> str:
+    if gate.is_judged and row.composite is not None:
+        return "no interval with one judged scenario"
+    if gate.is_judged:
+        return "nothing judged"
+    if gate.needs_diversity and not row.diversity:
+        return "no diversity is known (--diversity)"
+    return "not known"
+
+
+def _pending(row: BoardRow) -> str:
+    return f"{counted_noun(row.pending_cells, 'cell')} pending"
+
+
+def _on_every(gate: Gate, rows: Sequence[_RowVerdict]) -> tuple[Status, str]:
+    failed = [verdict for verdict in rows if verdict.status == "FAIL"]
+    if failed:
+        shown = ", ".join(_shown(gate, verdict) for verdict in failed)
+        return "FAIL", f"{len(failed)} of {counted_noun(len(rows), 'row')} short of it: {shown}"
+    undecided = [verdict for verdict in rows if verdict.status == "UNDECIDED"]
+    if undecided:
+        return "UNDECIDED", _reasons(undecided)
+    closest = min(rows, key=lambda verdict: _margin(gate, verdict))
+    return "PASS", f"{counted_noun(len(rows), 'row')}, the closest {_shown(gate, closest)}"
+
+
+def _on_best(gate: Gate, rows: Sequence[_RowVerdict]) -> tuple[Status, str]:
+    known = [verdict for verdict in rows if verdict.value is not None]
+    best = max(known, key=lambda verdict: _margin(gate, verdict), default=None)
+    if best is not None and best.status == "PASS":
+        return "PASS", f"the best of {counted_noun(len(rows), 'row')} is {_shown(gate, best)}"
+    undecided = [verdict for verdict in rows if verdict.status == "UNDECIDED"]
+    if best is None or undecided:
+        return "UNDECIDED", _reasons(undecided)
+    return "FAIL", f"the best of {counted_noun(len(rows), 'row')} is {_shown(gate, best)}"
+
+
+def _margin(gate: Gate, verdict: _RowVerdict) -> float:
+    """Return by how much the row holds the gate; below 0 it does not."""
+    above = (verdict.value or 0.0) - gate.number
+    if gate.operator == "==":
+        return -abs(above)
+    return above if gate.operator.startswith(">") else -above
+
+
+def _shown(gate: Gate, verdict: _RowVerdict) -> str:
+    """Return the row and its value, with so many decimals that its side of the limit shows."""
+    value = verdict.value or 0.0
+    if abs(value) >= 1000:
+        return f"{verdict.row.label} {value:,.0f}"
+    digits = next(
+        (n for n in range(2, _ROUNDING_DIGITS) if gate.holds(round(value, n)) == gate.holds(value)),
+        _ROUNDING_DIGITS,
+    )
+    return f"{verdict.row.label} {value:.{digits}f}"
+
+
+def _reasons(undecided: Iterable[_RowVerdict]) -> str:
+    labels: dict[str, list[str]] = {}
+    for verdict in undecided:
+        labels.setdefault(verdict.why, []).append(verdict.row.label)
+    return "; ".join(f"{why} ({listed(names)})" for why, names in labels.items())
+
+
+def _against_baseline(
+    row: BoardRow, board: Board, baseline: Board, max_drop: float, pending: Pending
+) -> tuple[Status, str]:
+    before = next(
+        (
+            other
+            for other in baseline.rows
+            if (other.model, other.prompt_version) == (row.model, row.prompt_version)
+        ),
+        None,
+    )
+    if before is None:
+        return "UNDECIDED", "the baseline has no such row"
+    if before.prompt_sha256 != row.prompt_sha256:
+        return "UNDECIDED", f"prompt {row.prompt_version} has another text in the baseline"
+    reasons = [_why_unmeasured(row)]
+    if pending == "fail":
+        reasons.append(_pending(row) if row.pending_cells else "")
+        reasons.append(f"{_pending(before)} in the baseline" if before.pending_cells else "")
+    if any(reasons):
+        return "UNDECIDED", ", ".join(filter(None, reasons))
+
+    changed = [
+        name
+        for name in row.scenario_composites
+        if name in before.scenario_composites and board.scenarios[name] != baseline.scenarios[name]
+    ]
+    shared = [
+        name
+        for name in row.scenario_composites
+        if name in before.scenario_composites and name not in changed
+    ]
+    left_out = f"; not paired, their text differs: {listed(changed)}" if changed else ""
+    if len(shared) < MINIMUM_SHARED_SCENARIOS:
+        return "UNDECIDED", (
+            f"{counted_noun(len(shared), 'judged scenario')} in common, "
+            f"{MINIMUM_SHARED_SCENARIOS} are needed{left_out}"
+        )
+    change = paired_difference(
+        [row.scenario_composites[name] for name in shared],
+        [before.scenario_composites[name] for name in shared],
+    )
+    # With 3 scenarios or more there always is an interval.
+    low, high = change.low or 0.0, change.high or 0.0
+    status: Status = "FAIL" if round(high, _ROUNDING_DIGITS) < -max_drop else "PASS"
+    return status, (
+        f"{change.mean:+.2f} [{low:+.2f}, {high:+.2f}], sign-flip p = {change.sign_flip_p:.3f}, "
+        f"{len(shared)} scenarios, a drop of {max_drop:g} is allowed{left_out}"
+    )
