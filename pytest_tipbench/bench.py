@@ -1,0 +1,301 @@
+"""Owns what one process evaluates: its matrix, its providers, its cell runner; imports no pytest.
+
+The controller has a bench to know the cells, and so has every process that runs items. It is made
+lazily: a pytest run that collects no cell loads no file and makes no provider.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_tipbench.errors import (
+    LockTimeoutError,
+    ProviderError,
+    ResidencyError,
+    UserMistakeError,
+)
+from pytest_tipbench.safety.placement import Placement
+from pytest_tipbench.safety.serial import MemoryLocks, ollama_hosts, talk_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
+
+    from pytest_tipbench.cell import CellRunner
+    from pytest_tipbench.evaluation import EvaluationSet
+    from pytest_tipbench.providers.base import Provider
+    from pytest_tipbench.providers.registry import Providers
+    from pytest_tipbench.records import (
+        Cell,
+        ModelDescription,
+        ModelReference,
+        PromptVersion,
+        RenderedPrompt,
+        RunRecord,
+        SamplingOptions,
+        Scenario,
+    )
+    from pytest_tipbench.safety.residency import Evidence, ResidencyGuard
+    from pytest_tipbench.settings import Settings
+
+
+class Hooked:
+    """What a project's pytest hooks add; each is asked for when it is first needed."""
+
+    def __init__(
+        self,
+        scenarios: Callable[[], Iterable[Scenario]],
+        prompts: Callable[[], Iterable[PromptVersion]],
+        providers: Callable[[], Mapping[str, Callable[[], Provider]]],
+    ) -> None:
+        self.scenarios = scenarios
+        self.prompts = prompts
+        self.providers = providers
+
+
+class Bench:
+    """The matrix and the means to run it, each made when first asked for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hooked: Hooked,
+        *,
+        say: Callable[[str], None],
+        session_id: str,
+        host_index: int = 0,
+        model_names: tuple[str, ...] | None = None,
+    ) -> None:
+        """Make the bench; nothing is loaded yet.
+
+        Args:
+            settings: every option's value.
+            hooked: what the project's pytest hooks add.
+            say: told, in one line, what is waited for.
+            session_id: the controller's.
+            host_index: which of the session's Ollama hosts this process talks to.
+            model_names: the models with ``installed`` and globs expanded, where the controller did.
+
+        Raises:
+            UserMistakeError: an Ollama host that is none.
+        """
+        self.settings = settings
+        self.session_id = session_id
+        self.hosts = ollama_hosts(settings.ollama_host)
+        """The session's Ollama hosts."""
+        self.host = self.hosts[host_index]
+        """The one that this process talks to."""
+        self.placement = Placement(len(self.hosts))
+        """Which host runs which model, on the controller."""
+        self.descriptions: dict[str, ModelDescription] = {}
+        """What is known of the models, by reference."""
+        self._hooked = hooked
+        self._say = say
+        self._model_names = model_names
+
+    @cached_property
+    def evaluation(self) -> EvaluationSet:
+        """Scenarios, prompts, rubric and anchors.
+
+        Raises:
+            UserMistakeError: a file is missing or malformed, or a name is taken twice.
+        """
+        from pytest_tipbench.evaluation import load_evaluation_set
+
+        return load_evaluation_set(
+            self.settings.evals,
+            self.settings.rubric,
+            further_scenarios=self._hooked.scenarios(),
+            further_prompts=self._hooked.prompts(),
+        )
+
+    @cached_property
+    def providers(self) -> Providers:
+        """The providers, each made at its first use."""
+        from pytest_tipbench.providers.registry import Providers
+
+        return Providers(
+            root=self.settings.root,
+            ollama_host=self.host.url,
+            environ=os.environ,
+            extra=self._hooked.providers(),
+        )
+
+    @cached_property
+    def model_names(self) -> tuple[str, ...]:
+        """The models' names as the matrix has them, ``installed`` and globs expanded.
+
+        Raises:
+            UserMistakeError: no model is named, or a glob matches none.
+        """
+        if self._model_names is not None:
+            return self._model_names
+        if not self.settings.models:
+            raise UserMistakeError(
+                "no model is named: give --models, or set tipbench_models in the configuration"
+            )
+        return self.settings.models
+
+    @cached_property
+    def models(self) -> tuple[ModelReference, ...]:
+        """The models of the matrix, in order.
+
+        Raises:
+            UserMistakeError: a reference is malformed, or two name the same model.
+        """
+        references = tuple(self.providers.parse(name) for name in self.model_names)
+        for reference in references:
+            if references.count(reference) > 1:
+                raise UserMistakeError(f"--models: {reference.text!r} is named twice; name it once")
+        return references
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell of the matrix, in order.
+
+        Raises:
+            UserMistakeError: an unknown or malformed model, prompt or scenario.
+        """
+        from pytest_tipbench.matrix import build_matrix, select_prompts, select_scenarios
+
+        return build_matrix(
+            self.models,
+            select_prompts(self.settings.prompts, self.evaluation.prompts),
+            select_scenarios(self.settings.scenarios, self.evaluation.scenarios),
+            self.settings.repeats,
+        )
+
+    @cached_property
+    def cells_by_id(self) -> dict[str, Cell]:
+        """The matrix by cell id."""
+        return {cell.id: cell for cell in self.cells}
+
+    @cached_property
+    def sampling(self) -> SamplingOptions:
+        """The sampling options that every cell shares."""
+        from pytest_tipbench.records import SamplingOptions
+
+        return SamplingOptions(
+            temperature=self.settings.temperature,
+            num_ctx=self.settings.num_ctx,
+            num_predict=self.settings.num_predict,
+        )
+
+    @cached_property
+    def guard(self) -> ResidencyGuard:
+        """Keeps one model's weights at most in memory."""
+        from pytest_tipbench.safety.residency import ResidencyGuard
+
+        return ResidencyGuard(
+            self.providers.get,
+            evict=self.settings.evict,
+            talking_to=self._talking_to,
+            say=self._say,
+        )
+
+    @cached_property
+    def runner(self) -> CellRunner:
+        """Runs cells in this process."""
+        from pytest_tipbench.cell import CellOptions, CellRunner
+
+        return CellRunner(
+            CellOptions(
+                session_id=self.session_id,
+                experiment=self.settings.experiment,
+                n_tips=self.settings.n_tips,
+                seed=self.settings.seed,
+                sampling=self.sampling,
+                residency=self.settings.residency,
+                completion_timeout_seconds=self.settings.completion_timeout,
+                diversity=self.settings.diversity,
+            ),
+            self.evaluation,
+            self.providers,
+            self.guard,
+            render=self.render,
+            descriptions=self.descriptions,
+            find_finished=self._find_finished,
+            now=lambda: datetime.now(timezone.utc),
+        )
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """What was seen of the memory promise: here, and in the workers that have ended."""
+        return self.guard.evidence
+
+    def header_lines(self) -> list[str]:
+        """Return what the matrix is and how it will be run, in a few lines."""
+        settings = self.settings
+        prompts = {cell.prompt_version for cell in self.cells}
+        scenarios = {cell.scenario for cell in self.cells}
+        parts = [
+            counted(len(self.models), "model"),
+            counted(len(prompts), "prompt"),
+            counted(len(scenarios), "scenario"),
+        ]
+        if settings.repeats > 1:
+            parts.append(counted(settings.repeats, "repeat"))
+        residency = settings.residency or "call for Ollama, model for llama.cpp"
+        lines = [
+            f"matrix: {' × '.join(parts)} = {counted(len(self.cells), 'cell')}",
+            f"cap: {settings.max_model_b:g}B parameters; residency: {residency}",
+        ]
+        if any(model.provider == "ollama" for model in self.models):
+            lines.append(f"Ollama: {', '.join(host.url for host in self.hosts)}")
+        return lines
+
+    def render(self, cell: Cell) -> RenderedPrompt:
+        """Return what is sent to the model for a cell.
+
+        Raises:
+            SourceFileError: the prompt's template fails on the cell's scenario.
+        """
+        from pytest_tipbench.prompts import render
+
+        evaluation = self.evaluation
+        return render(
+            evaluation.prompt(cell.prompt_version),
+            evaluation.scenario(cell.scenario),
+            self.settings.n_tips,
+        )
+
+    def settle(self) -> list[str]:
+        """Give all memory back, and return what went wrong with that; may be called twice."""
+        problems: list[str] = []
+        if "guard" in self.__dict__:
+            try:
+                self.guard.finish()
+            except (ResidencyError, ProviderError, LockTimeoutError) as error:
+                problems.append(str(error))
+        if "providers" in self.__dict__:
+            self.providers.close()
+        return problems
+
+    def _talking_to(self, model: ModelDescription) -> AbstractContextManager[None]:
+        host = self.host if model.reference.provider == "ollama" else None
+        return MemoryLocks(
+            talk_locks(host, self.hosts),
+            "talk",
+            timeout_seconds=self.settings.lock_timeout,
+            on_wait=self._say,
+        ).held()
+
+    def _find_finished(self, fingerprint: str) -> RunRecord | None:
+        if not self.settings.resume:
+            return None
+        from pytest_tipbench.store.ledger import Ledger
+
+        ledger = Ledger.open(self.settings.ledger, read_only=True)
+        try:
+            run = ledger.latest_run(self.settings.experiment, fingerprint)
+        finally:
+            ledger.close()
+        return run if run is not None and run.is_measured else None
+
+
+def counted(count: int, noun: str) -> str:
+    """Return ``1 model``, ``2 models``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,217 @@
+"""Owns the commands on what is kept: sheet out, sheet in, board, gates; imports no pytest."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from pytest_tipbench.board import build_board
+from pytest_tipbench.errors import UserMistakeError
+from pytest_tipbench.gates import (
+    baseline_verdicts,
+    evaluate_gates,
+    minimum_composite,
+    parse_gate,
+)
+from pytest_tipbench.matrix import stored_selection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_tipbench.board_records import Board
+    from pytest_tipbench.evaluation import EvaluationSet
+    from pytest_tipbench.gates import Gate, Verdict
+    from pytest_tipbench.keeper import Keeper
+    from pytest_tipbench.records import Rubric, Selection
+    from pytest_tipbench.settings import Settings
+
+
+def read_gates(settings: Settings, rubric: Rubric) -> tuple[Gate, ...]:
+    """Return the gates of this call.
+
+    Raises:
+        UserMistakeError: one is not of the grammar, or names a metric that there is not.
+    """
+    gates = [parse_gate(text, rubric.criterion_names) for text in settings.gate]
+    if settings.min_composite is not None:
+        gates.append(minimum_composite(settings.min_composite))
+    return tuple(gates)
+
+
+def check_commands(settings: Settings, evaluation: EvaluationSet) -> None:
+    """Tell what is wrong with a command before hours of generating come first.
+
+    Raises:
+        UserMistakeError: a gate that is none, a sheet that is not there or would be overwritten.
+    """
+    read_gates(settings, evaluation.rubric)
+    for path in settings.judge_apply:
+        if not path.is_file():
+            raise UserMistakeError(f"--judge-apply {path}: there is no such file")
+    if settings.judge_export is not None:
+        from pytest_tipbench.judge.export import check_target
+
+        check_target(settings.judge_export)
+
+
+@dataclass
+class Finding:
+    """A board and the verdicts of the gates on it."""
+
+    board: Board
+    verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def fails(self) -> bool:
+        """True where a gate did not pass."""
+        return any(verdict.fails for verdict in self.verdicts)
+
+
+@dataclass
+class Commands:
+    """Runs the commands of one call, in order: apply, export, board and gates."""
+
+    settings: Settings
+    evaluation: EvaluationSet
+    keeper: Keeper
+    login_name: str
+    lines: list[str] = field(default_factory=list)
+    """What the commands have to say, before the board."""
+
+    def run(self) -> tuple[Finding, ...]:
+        """Run them all; return a finding for each experiment that was read.
+
+        Raises:
+            UserMistakeError: a faulty sheet, an unknown name; nothing was written.
+        """
+        experiments = self._experiments()
+        for experiment in experiments:
+            self.lines += self.keeper.pull(experiment)
+        if self.settings.judge_apply:
+            self._apply()
+        if self.settings.judge_export is not None:
+            self._export(self.settings.judge_export)
+        return tuple(self.find(experiment) for experiment in experiments)
+
+    def find(self, experiment: str) -> Finding:
+        """Make the board of an experiment and hold the gates against it."""
+        settings, rubric = self.settings, self.evaluation.rubric
+        gates = read_gates(settings, rubric)
+        diversity = settings.diversity or any(gate.needs_diversity for gate in gates)
+        board = self._board(experiment, diversity=diversity)
+        verdicts = evaluate_gates(gates, board, pending=settings.gate_pending)
+        if settings.baseline is not None:
+            verdicts += baseline_verdicts(
+                board,
+                self._board(settings.baseline, diversity=False),
+                settings.max_drop,
+                pending=settings.gate_pending,
+            )
+        return Finding(board, verdicts)
+
+    def _experiments(self) -> tuple[str, ...]:
+        """Return the experiments to read: as named, else those of the sheets to apply."""
+        if "experiment" in self.settings.named or not self.settings.judge_apply:
+            return (self.settings.experiment,)
+        from pytest_tipbench.judge.apply import experiment_of
+
+        named = [experiment_of(path.read_bytes()) for path in self.settings.judge_apply]
+        return tuple(dict.fromkeys(name for name in named if name)) or (self.settings.experiment,)
+
+    def _board(self, experiment: str, *, diversity: bool) -> Board:
+        return build_board(
+            self.keeper.ledger.latest_runs(experiment, self._selection(experiment)),
+            self.keeper.ledger.judgements(),
+            self.evaluation.rubric,
+            diversity=diversity,
+        )
+
+    def _selection(self, experiment: str) -> Selection:
+        """Return what the command line itself names; ini defaults narrow no board."""
+        named = self.settings.named
+        is_any = "installed" in self.settings.models
+        runs = self.keeper.ledger.runs(experiment)
+        return stored_selection(
+            (run.cell for run in runs),
+            models=self.settings.models if "models" in named and not is_any else None,
+            prompts=self.settings.prompts if "prompts" in named else None,
+            scenarios=self.settings.scenarios if "scenarios" in named else None,
+        )
+
+    def _apply(self) -> None:
+        """Check every sheet whole before the first is written.
+
+        Raises:
+            JudgeFileError: faults, of one sheet; of several sheets in one ``UserMistakeError``.
+        """
+        from pytest_tipbench.judge.apply import check_sheet
+
+        settings, ledger = self.settings, self.keeper.ledger
+        faults: list[str] = []
+        applied = []
+        for path in settings.judge_apply:
+            data = path.read_bytes()
+            experiment = settings.experiment if "experiment" in settings.named else None
+            try:
+                sheet = check_sheet(
+                    path,
+                    data,
+                    experiment=experiment,
+                    rubric=self.evaluation.rubric,
+                    runs=ledger.runs(experiment or self._experiment_of(data)),
+                    anchors=self.evaluation.anchors,
+                    prior_judgements=ledger.judgements(self.evaluation.rubric.sha256),
+                    judge_name=settings.judge_name,
+                    login_name=self.login_name,
+                    max_drift=settings.judge_max_drift,
+                    accept_drift=settings.judge_accept_drift,
+                    now=_now(),
+                )
+            except UserMistakeError as mistake:
+                faults.append(str(mistake))
+            else:
+                applied.append(sheet)
+        if faults:
+            raise UserMistakeError("\n".join(faults))
+        for sheet in applied:
+            if sheet.apply is not None:
+                self.keeper.keep_judgements(sheet.apply, sheet.judgements)
+            self.lines += sheet.lines
+
+    def _experiment_of(self, data: bytes) -> str:
+        from pytest_tipbench.judge.apply import experiment_of
+
+        return experiment_of(data) or self.settings.experiment
+
+    def _export(self, path: Path) -> None:
+        from pytest_tipbench.judge.export import build_sheet, write_export
+        from pytest_tipbench.judge.files import sheet_json
+
+        settings, ledger = self.settings, self.keeper.ledger
+        experiment = settings.experiment
+        build = build_sheet(
+            experiment=experiment,
+            runs=ledger.latest_runs(experiment, self._selection(experiment)),
+            judgements=ledger.judgements(),
+            rubric=self.evaluation.rubric,
+            anchors=self.evaluation.anchors,
+            judge=settings.judge_name or self.login_name,
+            judge_name_for_pending=settings.judge_name,
+            limit=settings.judge_limit,
+            anchor_count=settings.judge_anchors,
+            nonce=secrets.token_hex(16),
+            exported_at=_now(),
+        )
+        if build.sheet is not None:
+            write_export(path, sheet_json(build.sheet))
+            self.lines.append(
+                f"{path}: {build.exported_count} of {build.pending_count} pending tips to score; "
+                f"then: pytest --judge-apply {path}"
+            )
+        self.lines += build.notices
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

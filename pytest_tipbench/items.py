@@ -1,0 +1,86 @@
+"""Owns what pytest's items have to do with cells; imports no pytest at run time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tipbench.errors import UserMistakeError
+from pytest_tipbench.session import BENCH, MISTAKE, RUN
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_tipbench.records import Cell, RunRecord
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Make one item per cell of every test that asks for ``tip_run`` (or ``tip_cell``).
+
+    A mistake found here is kept for the controller, which ends the session with it before any
+    item runs: raised here it would read as a collection error.
+    """
+    if "tip_cell" not in metafunc.fixturenames:
+        return
+    try:
+        cells = metafunc.config.stash[BENCH].cells
+    except UserMistakeError as mistake:
+        metafunc.config.stash[MISTAKE] = mistake
+        cells = ()
+    metafunc.parametrize("tip_cell", cells, ids=[cell.id for cell in cells])
+
+
+def cell_of(item: pytest.Item) -> Cell | None:
+    """Return the cell of an item of ours, None for anybody else's."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("tip_cell")
+
+
+def order_by_model(items: list[pytest.Item]) -> None:
+    """Bring our items back into the matrix's order, in the places that they hold together.
+
+    Whatever other plugins shuffled, a model's cells stay together, so that its weights are loaded
+    once; everybody else's items keep their places.
+    """
+    places = [index for index, item in enumerate(items) if cell_of(item) is not None]
+    if not places:
+        return
+    bench = items[places[0]].config.stash[BENCH]
+    rank = {model.text: index for index, model in enumerate(bench.models)}
+    ours = [items[index] for index in places]
+    ours.sort(key=lambda item: rank[_cell(item).model.text])
+    for index, item in zip(places, ours, strict=True):
+        items[index] = item
+
+
+def complete(item: pytest.Item, cell: Cell) -> RunRecord:
+    """Run the cell and leave its record where the report finds it."""
+    from pytest_tipbench.reporting import junit_properties
+
+    record = item.config.stash[BENCH].runner.run(cell)
+    item.stash[RUN] = record
+    item.user_properties.extend(junit_properties(record))
+    return record
+
+
+def attach_run(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Send the record with the first report after it was made: nothing later can lose it."""
+    if report.when == "setup" and RUN in item.stash:
+        from pytest_tipbench.reporting import attach
+
+        attach(report, item.stash[RUN])
+
+
+def release_after(item: pytest.Item, next_item: pytest.Item | None) -> None:
+    """Give a model's memory back after its last cell."""
+    cell = cell_of(item)
+    if cell is None:
+        return
+    next_cell = None if next_item is None else cell_of(next_item)
+    if next_cell is None or next_cell.model != cell.model:
+        item.config.stash[BENCH].runner.release(cell)
+
+
+def _cell(item: pytest.Item) -> Cell:
+    cell = cell_of(item)
+    assert cell is not None  # noqa: S101 - only called on items of ours
+    return cell

@@ -1,0 +1,173 @@
+"""Owns pytest's hooks, each handing over to a module; imports nothing heavy.
+
+pytest imports it only where the bench is switched on (see ``entry``). The hooks of the module serve
+every process; those of ``ControllerHooks`` are registered on the controller alone.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_tipbench.entry import add_hookspecs
+from pytest_tipbench.errors import UserMistakeError
+from pytest_tipbench.items import attach_run, complete, order_by_model, parametrize, release_after
+from pytest_tipbench.options import add_options
+from pytest_tipbench.session import (
+    MISTAKE,
+    BenchSession,
+    before_main,
+    configure,
+    finish_worker,
+    unconfigure,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from typing import Any
+
+    from pytest_tipbench.records import Cell, RunRecord
+
+
+@contextmanager
+def _in_pytests_words() -> Iterator[None]:
+    """Turn a user's mistake into one clean line and exit code 4."""
+    try:
+        yield
+    except UserMistakeError as mistake:
+        raise pytest.UsageError(str(mistake)) from None
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    add_hookspecs(pluginmanager)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | pytest.ExitCode | None:
+    with _in_pytests_words():
+        return before_main(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    with _in_pytests_words():
+        controller = configure(config)
+    if controller is not None:
+        config.pluginmanager.register(ControllerHooks(controller), "tipbench-controller")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    unconfigure(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    parametrize(metafunc)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, Any, Any]:
+    result = yield
+    order_by_model(items)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    attach_run(item, report)
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    release_after(item, nextitem)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    finish_worker(session.config)
+
+
+@pytest.fixture
+def tip_run(request: pytest.FixtureRequest, tip_cell: Cell) -> RunRecord:
+    """The run record of this item's cell: generated now, or taken from the store."""
+    record = complete(request.node, tip_cell)
+    if not record.is_measured:
+        pytest.fail(f"{record.outcome.value}: {record.error}", pytrace=False)
+    return record
+
+
+class ControllerHooks:
+    """The hooks of the process that keeps, judges and reports."""
+
+    def __init__(self, controller: BenchSession) -> None:
+        self._controller = controller
+
+    def pytest_report_header(self) -> list[str]:
+        return self._controller.header_lines()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        self._controller.configure_worker(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._controller.worker_down(node)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        from pytest_tipbench.scheduler import BenchScheduling
+
+        return BenchScheduling(
+            config, log, partial(self._prepare, config), self._controller.host_of
+        )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool | None:
+        if not self._controller.command_only:
+            return None
+        session.items, session.testscollected = [], 0
+        return True
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        if session.testsfailed or session.config.option.collectonly:
+            return None
+        if self._controller.command_only:
+            with _in_pytests_words():
+                self._controller.run_commands()
+            return True
+        if not self._controller.distributed:
+            self._prepare(session.config, [item.nodeid for item in session.items])
+        return None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._controller.keep_report(report)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(
+        self, session: pytest.Session, exitstatus: int
+    ) -> Generator[None, Any, Any]:
+        exit_code = session.exitstatus = self._controller.finish(exitstatus)
+        result = yield
+        if self._controller.command_only:
+            # Some plugins (syrupy) put the code they were called with back: 5, as no test ran.
+            session.exitstatus = exit_code
+        return result
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        self._controller.write_summary(terminalreporter)
+
+    def pytest_unconfigure(self) -> None:
+        self._controller.close()
+
+    def _prepare(self, config: pytest.Config, node_ids: Sequence[str]) -> None:
+        with _in_pytests_words():
+            self._controller.prepare(node_ids, config.stash.get(MISTAKE, None))

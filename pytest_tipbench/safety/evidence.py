@@ -1,0 +1,76 @@
+"""Owns what was seen of the memory promise, as numbers and as a line; imports records only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_tipbench.records import ResidentModel, RunRecord
+
+
+@dataclass
+class Evidence:
+    """What one process saw; the controller adds its runs and what its workers saw."""
+
+    loads: int = 0
+    """How often weights were loaded through us, as far as a client can tell."""
+    proofs: int = 0
+    """How often it was proved that nothing of ours is in memory any more."""
+    together: int = 0
+    """The largest number of models seen in one memory at one time, one of ours among them."""
+    largest_resident_bytes: int | None = None
+    """The largest size seen of a model in memory; None where no server told."""
+    foreign: list[str] = field(default_factory=list)
+    """Models of others that were seen resident."""
+
+    def see(self, resident: Sequence[ResidentModel], foreign: Sequence[str] = ()) -> None:
+        """Take in what a server lists at one moment, and which of it is not ours."""
+        self._take(
+            together=len(resident) if len(resident) > len(foreign) else 0,
+            resident_bytes=max((model.resident_bytes for model in resident), default=None),
+            foreign=foreign,
+        )
+
+    def add_run(self, run: RunRecord) -> None:
+        """Take in what a run of this session recorded; a hosted model's says nothing."""
+        completion = run.completion
+        if run.model is not None and run.model.local and completion is not None:
+            self._take(
+                together=1 + len(completion.foreign_models),
+                resident_bytes=completion.resident_bytes,
+                foreign=completion.foreign_models,
+            )
+
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Take in what another process saw, as ``dataclasses.asdict`` gives it."""
+        self.loads += told["loads"]
+        self.proofs += told["proofs"]
+        self._take(
+            together=told["together"],
+            resident_bytes=told["largest_resident_bytes"],
+            foreign=told["foreign"],
+        )
+
+    def line(self) -> str:
+        """Return all of it in one line."""
+        size = (
+            "size not told"
+            if self.largest_resident_bytes is None
+            else f"largest resident size: {self.largest_resident_bytes / 2**30:.2f} GiB"
+        )
+        parts = [f"models resident together: {self.together}", size, f"loads: {self.loads}"]
+        parts.append(
+            f"proved empty: {self.proofs} times" if self.proofs != 1 else "proved empty once"
+        )
+        if self.foreign:
+            parts.append(f"loaded by others: {', '.join(self.foreign)}")
+        return f"memory: {'; '.join(parts)}"
+
+    def _take(self, *, together: int, resident_bytes: int | None, foreign: Sequence[str]) -> None:
+        self.together = max(self.together, together)
+        if resident_bytes is not None:
+            self.largest_resident_bytes = max(self.largest_resident_bytes or 0, resident_bytes)
+        self.foreign += [name for name in dict.fromkeys(foreign) if name not in self.foreign]

@@ -1,0 +1,83 @@
+"""Owns which host runs which model, and which worker serves which host; imports no pytest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pytest_tipbench.errors import PreflightError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_tipbench.records import Cell, ModelDescription
+
+
+class Placement:
+    """Shares the models out among the hosts, and the hosts among the workers."""
+
+    def __init__(self, host_count: int) -> None:
+        self._host_count = host_count
+        self._workers: dict[str, int] = {}
+        self._hosts: dict[str, int] = {}
+
+    def bind(self, worker: str) -> int | None:
+        """Give the worker a host that no other worker serves; None where all are served."""
+        free = set(range(self._host_count)) - set(self._workers.values())
+        if not free:
+            return None
+        self._workers[worker] = min(free)
+        return self._workers[worker]
+
+    def free(self, worker: str) -> None:
+        """Let another worker serve the host of one that is gone."""
+        self._workers.pop(worker, None)
+
+    @property
+    def served(self) -> tuple[int, ...]:
+        """Indices of the hosts that are served; without workers, this process serves the first."""
+        return tuple(sorted(set(self._workers.values()))) or (0,)
+
+    def share_out(
+        self,
+        cells: Iterable[Cell],
+        models: Mapping[str, ModelDescription],
+        hosts_of: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        """Share the local models out among the hosts that a worker serves, evenly by their cells.
+
+        A model stays on one host. Where a model of this machine's own memory (llama.cpp) is among
+        them, all local models go to the first host's worker: its child may not live beside
+        another host's model.
+
+        Args:
+            cells: those that were selected.
+            models: what each model is, by reference.
+            hosts_of: indices of the hosts that may run a model, where not all may.
+
+        Raises:
+            PreflightError: a model may run on none of the hosts that are left to it.
+        """
+        counts = Counter(cell.model.text for cell in cells if models[cell.model.text].local)
+        served = self.served
+        if any(models[name].reference.provider != "ollama" for name in counts):
+            served = served[:1]
+        able = {
+            name: [index for index in (hosts_of or {}).get(name, served) if index in served]
+            for name in counts
+        }
+        problems = [
+            f"{name} is not on the host that has to run it" for name in counts if not able[name]
+        ]
+        if problems:
+            raise PreflightError("models that no host may run beside the others", problems)
+        load: Counter[int] = Counter()
+        # Those with the least choice first, so that they do not come on top of the others.
+        for name in sorted(counts, key=lambda name: len(able[name])):
+            host = min(able[name], key=lambda index: (load[index], index))
+            load[host] += counts[name]
+            self._hosts[name] = host
+
+    def host_of(self, cell: Cell) -> int | None:
+        """Return the index of the host of the cell's model; None for a hosted model."""
+        return self._hosts.get(cell.model.text)
