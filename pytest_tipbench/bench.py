@@ -38,7 +38,8 @@ if TYPE_CHECKING:
         SamplingOptions,
         Scenario,
     )
-    from pytest_tipbench.safety.residency import Evidence, ResidencyGuard
+    from pytest_tipbench.safety.evidence import Evidence
+    from pytest_tipbench.safety.residency import ResidencyGuard
     from pytest_tipbench.settings import Settings
 
 

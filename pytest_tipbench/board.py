@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from pytest_tipbench.board_records import BoardRow
     from pytest_tipbench.estimates import PairedDifference
-    from pytest_tipbench.records import Judgement, Rubric, RunRecord
+    from pytest_tipbench.judgement_records import Judgement, Rubric
+    from pytest_tipbench.records import RunRecord
 
 
 def build_board(

@@ -15,7 +15,8 @@ from pytest_tipbench.estimates import mean_interval, nearest_rank
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-    from pytest_tipbench.records import Completion, Judgement, Rubric, RunRecord
+    from pytest_tipbench.judgement_records import Judgement, Rubric
+    from pytest_tipbench.records import Completion, RunRecord
 
 TipScores = dict[tuple[str, str], dict[str, float]]
 """By (scenario hash, tip): the mean over judges of each criterion, under one rubric."""

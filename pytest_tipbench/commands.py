@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.evaluation import EvaluationSet
     from pytest_tipbench.gates import Gate, Verdict
+    from pytest_tipbench.judgement_records import Rubric
     from pytest_tipbench.keeper import Keeper
-    from pytest_tipbench.records import Rubric, Selection
+    from pytest_tipbench.records import Selection
     from pytest_tipbench.settings import Settings
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from pytest_tipbench.records import Anchor, PromptVersion, Rubric, Scenario
+    from pytest_tipbench.judgement_records import Anchor, Rubric
+    from pytest_tipbench.records import PromptVersion, Scenario
 
 Named = TypeVar("Named")
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from pytest_tipbench import __version__
 from pytest_tipbench.errors import LedgerError, StoreError, UserMistakeError
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tipbench.board_records import Board
-    from pytest_tipbench.records import ApplyRecord, Judgement, Rubric, RunRecord
+    from pytest_tipbench.judgement_records import ApplyRecord, Judgement, Rubric
+    from pytest_tipbench.records import RunRecord
     from pytest_tipbench.settings import Settings
     from pytest_tipbench.store.base import TrackingStore
     from pytest_tipbench.store.embedded import EmbeddedServer
@@ -52,7 +53,7 @@ class Keeper:
         self._session: SessionRecord | None = None
         self._mirror: Mirror | None = None
         self._server: EmbeddedServer | None = None
-        self._delivers = False
+        self._recording: TextIO | None = None
 
     # --- opening ------------------------------------------------------------------------------
 
@@ -76,6 +77,8 @@ class Keeper:
                 environment=_environment(settings.root),
             )
             keeper.ledger.add_session(session)
+            if settings.record is not None:
+                keeper._recording = _open_recording(settings.record)
             keeper._session = session
             if settings.tracking_target is not None:
                 keeper._start_delivering(say, session_id)
@@ -150,7 +153,6 @@ class Keeper:
             session_id=session_id,
         )
         self._mirror.start()
-        self._delivers = True
 
     def _check_server(self, say: Callable[[str], None]) -> None:
         """Make sure that MLflow takes our calls.
@@ -190,6 +192,11 @@ class Keeper:
             self._rescue(record, error)
         else:
             self._notify()
+        if self._recording is not None and record.completion is not None:
+            from pytest_tipbench.providers.replay import recorded_line
+
+            self._recording.write(recorded_line(record) + "\n")
+            self._recording.flush()
 
     def keep_judgements(self, apply: ApplyRecord, judgements: Sequence[Judgement]) -> int:
         """Keep an applied sheet whole; return how many of its judgements were new.
@@ -202,14 +209,13 @@ class Keeper:
         return count
 
     def _notify(self) -> None:
-        if self._mirror is not None and self._delivers:
+        if self._mirror is not None:
             self._mirror.notify()
 
     def _rescue(self, record: RunRecord, error: LedgerError) -> None:
         path = rescue(self.ledger.path, record)
         kept = f"is kept in {path} for the next session" if path else "could be kept nowhere"
         self.notices.append(f"{record.cell.id} {kept}: {error}")
-        self._has_rescued = True
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -278,7 +284,26 @@ class Keeper:
             self._mirror = None
         if self._server is not None:
             self._server.stop()
+        if self._recording is not None:
+            self._recording.close()
         self.ledger.close()
+
+
+def _open_recording(path: Path) -> TextIO:
+    """Begin a replay file.
+
+    Raises:
+        UserMistakeError: there is a file already, or none can be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("x", encoding="ascii")
+    except FileExistsError:
+        raise UserMistakeError(
+            f"--record {path}: exists and is not overwritten: name another file"
+        ) from None
+    except OSError as error:
+        raise UserMistakeError(f"--record {path}: cannot be written: {error.strerror}") from None
 
 
 def _ending(session_id: str, board: Board, *, failed: bool) -> SessionEnding:

@@ -148,8 +148,13 @@ class ControllerHooks:
             self._prepare(session.config, [item.nodeid for item in session.items])
         return None
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._controller.keep_report(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._controller.tell_cell(nodeid)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(
@@ -162,8 +167,8 @@ class ControllerHooks:
             session.exitstatus = exit_code
         return result
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        self._controller.write_summary(terminalreporter)
+    def pytest_terminal_summary(self) -> None:
+        self._controller.write_summary()
 
     def pytest_unconfigure(self) -> None:
         self._controller.close()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field
 
-from pytest_tipbench.records import Criterion, Record, Rubric
+from pytest_tipbench.judgement_records import Criterion, Rubric
+from pytest_tipbench.records import Record
 from pytest_tipbench.source_files import Fault, NotEmpty, read_front_matter, refuse
 
 if TYPE_CHECKING:

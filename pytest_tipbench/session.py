@@ -20,6 +20,8 @@ from pytest_tipbench.bench import Bench, Hooked
 from pytest_tipbench.entry import find_switching_configuration
 from pytest_tipbench.errors import StoreError, UserMistakeError
 from pytest_tipbench.matrix import cell_id_of
+from pytest_tipbench.progress import Progress
+from pytest_tipbench.reports.printable import readable
 from pytest_tipbench.settings import joined_file_options, login_name, names_a_path, read_settings
 
 if TYPE_CHECKING:
@@ -79,13 +81,12 @@ def configure(config: pytest.Config) -> BenchSession | None:
         given = json.loads(config.workerinput[_WORKER_KEY])  # type: ignore[attr-defined]  # xdist's
         config.stash[BENCH] = Bench(settings, _hooked(config), say=_say_nothing, **given)
         return None
-    bench = Bench(
-        settings, _hooked(config), say=_terminal_line(config), session_id=uuid.uuid4().hex
-    )
+    terminal = Terminal(config)
+    bench = Bench(settings, _hooked(config), say=terminal.say, session_id=uuid.uuid4().hex)
     config.stash[BENCH] = bench
     session = BenchSession(
         bench,
-        say=_terminal_line(config),
+        terminal,
         command_only=_is_command_only(config, settings),
         distributed=_is_distributed(config),
         is_aimed_at_cells=_is_aimed_at(config, settings.evals),
@@ -143,17 +144,59 @@ def _hooked(config: pytest.Config) -> Hooked:
     )
 
 
-def _terminal_line(config: pytest.Config) -> Callable[[str], None]:
-    def say(line: str) -> None:
-        terminal = config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None:
-            terminal.write_line(f"tipbench: {line}")
-
-    return say
-
-
 def _say_nothing(line: str) -> None:  # noqa: ARG001 - a worker has no terminal
     return None
+
+
+# --- the terminal ---------------------------------------------------------------------------------
+
+
+class Terminal:
+    """pytest's terminal, as far as we need it; silent where it is switched off."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @property
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        return self._config.pluginmanager.get_plugin("terminalreporter")
+
+    @property
+    def width(self) -> int:
+        """Columns; pytest tells them nowhere else."""
+        return 80 if self._reporter is None else self._reporter._tw.fullwidth
+
+    @property
+    def verbosity(self) -> int:
+        """How often ``-v`` was given, less ``-q``."""
+        return self._config.get_verbosity()
+
+    @property
+    def knows_ascii_alone(self) -> bool:
+        """True where the terminal's encoding cannot show what a board is written with."""
+        file = getattr(getattr(self._reporter, "_tw", None), "_file", None)
+        try:
+            "×≥±−…".encode(getattr(file, "encoding", None) or "ascii")
+        except (UnicodeEncodeError, LookupError):
+            return True
+        return False
+
+    def section(self, title: str) -> None:
+        """Write a heading."""
+        if self._reporter is not None:
+            self._reporter.section(self._fit(title))
+
+    def write(self, line: str) -> None:
+        """Write a line of its own, with all that could disturb the terminal made visible."""
+        if self._reporter is not None:
+            self._reporter.write_line(self._fit(line))
+
+    def say(self, line: str) -> None:
+        """Write a line that tells by itself whose it is."""
+        self.write(f"tipbench: {line}")
+
+    def _fit(self, text: str) -> str:
+        return readable(text, ascii_only=self.knows_ascii_alone)
 
 
 # --- the controller -------------------------------------------------------------------------------
@@ -165,8 +208,8 @@ class BenchSession:
     def __init__(
         self,
         bench: Bench,
+        terminal: Terminal,
         *,
-        say: Callable[[str], None],
         command_only: bool,
         distributed: bool,
         is_aimed_at_cells: bool,
@@ -175,7 +218,7 @@ class BenchSession:
 
         Args:
             bench: the controller's.
-            say: writes a line to the terminal at once.
+            terminal: pytest's.
             command_only: a judge or leaderboard command without a path: no test is collected.
             distributed: workers run the items.
             is_aimed_at_cells: the paths of this call can collect cells, so that mistakes in the
@@ -185,7 +228,7 @@ class BenchSession:
         self.settings = bench.settings
         self.command_only = command_only
         self.distributed = distributed
-        self._say = say
+        self._terminal = terminal
         self._is_aimed_at_cells = is_aimed_at_cells
         self._locks: MemoryLocks | None = None
         self._keeper: Keeper | None = None
@@ -195,7 +238,8 @@ class BenchSession:
         self._problems: list[str] = []
         self._kept: set[str] = set()
         """Ids of the cells whose record came."""
-        self._largest_resident_bytes: int | None = None
+        self._to_tell: dict[str, RunRecord] = {}
+        self._progress: Progress | None = None
 
     def check_early(self, *, dist: str) -> None:
         """Tell the mistakes that can be seen before anything is collected.
@@ -247,7 +291,7 @@ class BenchSession:
         if output is not None:
             told = json.loads(output)
             self._problems += told["problems"]
-            self.bench.evidence.loads += told["evidence"]["loads"]
+            self.bench.evidence.add(told["evidence"])
 
     def host_of(self, node_id: str) -> int | None:
         """Return the index of the host whose memory the item's cell needs, None for any other."""
@@ -270,9 +314,10 @@ class BenchSession:
         from pytest_tipbench.keeper import Keeper
         from pytest_tipbench.preflight import admit_cells
 
-        self._locks = admit_cells(self.bench, cells, self._say)
+        self._progress = Progress(len(cells))
+        self._locks = admit_cells(self.bench, cells, self._terminal.say)
         self._keeper = Keeper.for_cells(
-            self.settings, self.bench.evaluation.rubric, self.bench.session_id, self._say
+            self.settings, self.bench.evaluation.rubric, self.bench.session_id, self._terminal.say
         )
 
     def keep_report(self, report: pytest.TestReport) -> None:
@@ -288,11 +333,25 @@ class BenchSession:
             record = self.bench.runner.missing(cell, "the worker that ran it died")
         if record is not None:
             self._kept.add(record.cell.id)
+            self._to_tell[report.nodeid] = record
             self._keeper.keep(record)
-            if record.completion is not None and record.completion.resident_bytes is not None:
-                self._largest_resident_bytes = max(
-                    self._largest_resident_bytes or 0, record.completion.resident_bytes
-                )
+            if record.session_id == self.bench.session_id:
+                self.bench.evidence.add_run(record)
+
+    def tell_cell(self, node_id: str) -> None:
+        """Write a finished cell's line, and its tips, where the user asked for them."""
+        record = self._to_tell.pop(node_id, None)
+        if record is None or self._progress is None:
+            return
+        from pytest_tipbench.progress import tip_lines
+
+        is_resumed = record.session_id != self.bench.session_id
+        line = self._progress.line(record, is_resumed=is_resumed)
+        if self.settings.show_tips or self._terminal.verbosity > 0:
+            self._terminal.write(f"  {line}")
+        if self.settings.show_tips:
+            for tip_line in tip_lines(record):
+                self._terminal.write(tip_line)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -305,7 +364,9 @@ class BenchSession:
         from pytest_tipbench.commands import Commands
         from pytest_tipbench.keeper import Keeper
 
-        self._keeper = Keeper.for_commands(self.settings, self.bench.evaluation.rubric, self._say)
+        self._keeper = Keeper.for_commands(
+            self.settings, self.bench.evaluation.rubric, self._terminal.say
+        )
         self._commands = Commands(self.settings, self.bench.evaluation, self._keeper, login_name())
         self._findings = self._commands.run()
 
@@ -349,26 +410,25 @@ class BenchSession:
         self._commands = Commands(self.settings, self.bench.evaluation, self._keeper, login_name())
         self._findings = self._commands.run()
 
-    def write_summary(self, terminal: pytest.TerminalReporter) -> None:
+    def write_summary(self) -> None:
         """Print the board and what there is to say about it."""
         if self._keeper is None:
             return
         from pytest_tipbench.summary import summary_lines
 
-        terminal.section(f"tipbench: {self.settings.experiment}")
+        self._terminal.section(f"tipbench: {self.settings.experiment}")
         for line in summary_lines(
             settings=self.settings,
             findings=self._findings,
             told=[*self._keeper.notices, *(self._commands.lines if self._commands else ())],
             evidence=None if self.command_only else self.bench.evidence,
-            largest_resident_bytes=self._largest_resident_bytes,
             afterwards=self._keeper.afterwards(),
             problems=self._problems,
-            width=terminal._tw.fullwidth,
-            encoding=getattr(terminal._tw._file, "encoding", None),
-            verbose=terminal.verbosity > 0,
+            width=self._terminal.width,
+            ascii_only=self._terminal.knows_ascii_alone,
+            verbose=self._terminal.verbosity > 0,
         ):
-            terminal.write_line(line)
+            self._terminal.write(line)
 
     def close(self) -> None:
         """Let everything go that is still held, after a session that ended early."""

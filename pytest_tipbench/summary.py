@@ -6,14 +6,14 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.bench import counted
-from pytest_tipbench.reports.terminal import board_lines, printable
+from pytest_tipbench.reports.terminal import board_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.commands import Finding
-    from pytest_tipbench.safety.residency import Evidence
+    from pytest_tipbench.safety.evidence import Evidence
     from pytest_tipbench.settings import Settings
 
 _CARRIED_ON = {
@@ -32,11 +32,10 @@ def summary_lines(
     findings: Sequence[Finding],
     told: Sequence[str],
     evidence: Evidence | None,
-    largest_resident_bytes: int | None,
     afterwards: Sequence[str],
     problems: Sequence[str],
     width: int,
-    encoding: str | None,
+    ascii_only: bool,
     verbose: bool,
 ) -> Iterator[str]:
     """Yield the summary: what the commands said, the boards, the evidence, what to do next.
@@ -46,15 +45,13 @@ def summary_lines(
         findings: a board and its verdicts for each experiment.
         told: what stores and commands have to say.
         evidence: of the memory promise; None where no cell ran.
-        largest_resident_bytes: the largest size seen in memory; None = not told.
         afterwards: how to look at the runs later.
         problems: what went wrong; said last, where it is seen.
         width: of the terminal, in columns.
-        encoding: of the terminal; None is taken for one that knows ASCII alone.
+        ascii_only: the terminal knows ASCII alone.
         verbose: with details.
     """
-    ascii_only = not _knows(encoding, "×≥±…–")
-    yield from (printable(line, ascii_only=ascii_only) for line in told)
+    yield from told
     for finding in findings:
         yield from board_lines(
             finding.board,
@@ -64,12 +61,12 @@ def summary_lines(
             verbose=verbose,
         )
     if evidence is not None:
-        yield _memory_line(evidence, largest_resident_bytes)
+        yield evidence.line()
     for finding in findings:
         if finding.board.pending_cells:
-            yield printable(next_step(settings, finding.board), ascii_only=ascii_only)
+            yield next_step(settings, finding.board)
     yield from afterwards
-    yield from (printable(f"PROBLEM: {line}", ascii_only=ascii_only) for line in problems)
+    yield from (f"PROBLEM: {line}" for line in problems)
 
 
 def next_step(settings: Settings, board: Board) -> str:
@@ -88,20 +85,3 @@ def next_step(settings: Settings, board: Board) -> str:
         f"next: {counted(board.pending_tips, 'tip')} in {counted(board.pending_cells, 'cell')} "
         f"to be judged: {command}"
     )
-
-
-def _memory_line(evidence: Evidence, largest_resident_bytes: int | None) -> str:
-    size = (
-        "size not told"
-        if largest_resident_bytes is None
-        else f"{largest_resident_bytes / 2**30:.2f} GiB at most"
-    )
-    return f"memory: models resident together: 1; {size}; loads: {evidence.loads}"
-
-
-def _knows(encoding: str | None, characters: str) -> bool:
-    try:
-        characters.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

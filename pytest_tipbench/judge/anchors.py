@@ -6,14 +6,16 @@ import unicodedata
 from typing import TYPE_CHECKING, Annotated
 
 from pytest_tipbench.errors import UnknownNameError
-from pytest_tipbench.records import Anchor, Record, jsonable, sha256_of
+from pytest_tipbench.judgement_records import Anchor
+from pytest_tipbench.records import Record, jsonable, sha256_of
 from pytest_tipbench.source_files import Filled, NotEmpty, read_toml, refuse, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pytest_tipbench.records import Rubric, Scenario
+    from pytest_tipbench.judgement_records import Rubric
+    from pytest_tipbench.records import Scenario
     from pytest_tipbench.source_files import Fault, TomlSource
 
 

@@ -25,14 +25,16 @@ from pytest_tipbench.judge.files import (
 )
 from pytest_tipbench.judge.files import judge_name as as_judge_name
 from pytest_tipbench.judge.reading import read_sheet, shown
-from pytest_tipbench.records import ApplyRecord, Judgement, TipKey, jsonable, sha256_of
+from pytest_tipbench.judgement_records import ApplyRecord, Judgement, TipKey
+from pytest_tipbench.records import jsonable, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_tipbench.records import Anchor, Rubric, RunRecord
+    from pytest_tipbench.judgement_records import Anchor, Rubric
+    from pytest_tipbench.records import RunRecord
 
 
 @dataclass(frozen=True)

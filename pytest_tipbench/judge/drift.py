@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from pytest_tipbench.records import ApplyRecord, CriterionDrift
+from pytest_tipbench.judgement_records import ApplyRecord, CriterionDrift
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

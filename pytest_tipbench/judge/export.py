@@ -24,12 +24,14 @@ from pytest_tipbench.judge.files import (
 )
 from pytest_tipbench.judge.instructions import instructions_for
 from pytest_tipbench.judge.reading import is_untouched_export, shown
-from pytest_tipbench.records import Anchor, Judgement, Rubric, RunRecord, Scenario, sha256_of
+from pytest_tipbench.records import RunRecord, Scenario, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
+
+    from pytest_tipbench.judgement_records import Anchor, Judgement, Rubric
 
 Tip = tuple[str, str]
 """A tip of a scenario: the scenario's SHA-256 and the text."""

@@ -9,11 +9,14 @@ import json
 import re
 import unicodedata
 from importlib.resources import files
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import AwareDatetime, Field, StrictFloat, StrictInt
 
-from pytest_tipbench.records import Record, Rubric, Scenario, jsonable, sha256_of
+from pytest_tipbench.records import Record, Scenario, jsonable, sha256_of
+
+if TYPE_CHECKING:
+    from pytest_tipbench.judgement_records import Rubric
 
 SCHEMA: Literal["tipbench-judge/1"] = "tipbench-judge/1"
 

@@ -7,7 +7,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_tipbench.records import Rubric
+    from pytest_tipbench.judgement_records import Rubric
 
 
 def instructions_for(rubric: Rubric) -> str:

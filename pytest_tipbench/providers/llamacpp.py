@@ -145,7 +145,7 @@ class LlamaCppProvider:
             raise ProviderError(f"{weights} is not what it was when its size was looked up")
         num_ctx = request.sampling.num_ctx
         try:
-            self._child = LlamaCppChild(weights.resolve(), num_ctx)
+            self._child = LlamaCppChild(weights.absolute(), num_ctx)
         except OSError as error:
             raise ProviderError(f"cannot start the llama.cpp process: {error}") from error
         self._loaded = (request.model.digest, num_ctx)

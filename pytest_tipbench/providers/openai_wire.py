@@ -10,7 +10,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from pytest_tipbench.errors import ModelMissingError, ProviderBusyError, ProviderError
+from pytest_tipbench.errors import ModelMissingError, ProviderError
 from pytest_tipbench.records import Completion
 
 if TYPE_CHECKING:
@@ -108,12 +108,10 @@ def is_model_missing(response: httpx.Response) -> bool:
 
 
 def error_of(response: httpx.Response, where: str) -> ProviderError:
-    """Return the error that an answer other than a completion stands for."""
+    """Return the error that a refusal stands for; being busy is the caller's to deal with."""
     status, message = status_of(response), error_message(response)
     if is_model_missing(response):
         return ModelMissingError(f"{where}: {message}")
-    if status in (408, 409, 429) or status >= 500:
-        return ProviderBusyError(f"{where}: still busy ({status}): {message}")
     if status == 404:
         return ProviderError(
             f"{where}: has no {CHAT_PATH} ({message}); does the base URL lack its /v1?"

@@ -6,10 +6,10 @@ Lines carry no colour and no control character, whatever a model is called, and 
 from __future__ import annotations
 
 import textwrap
-import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tipbench.board_notices import counted_noun, listed
+from pytest_tipbench.reports.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_tipbench.board_records import Board, BoardRow, Comparison
     from pytest_tipbench.gates import Verdict
 
-_ASCII_FORMS = str.maketrans({"±": "+/-", "×": "x", "≥": ">=", "≤": "<=", "…": "...", "−": "-"})
 _DIVERSITY_HEADERS = {
     "distinct_2": "dist-2",
     "self_similarity": "self-s.",
@@ -36,22 +35,6 @@ class _Column(NamedTuple):
     align: str = "right"
     drop_rank: int | None = None
     """Columns leave a narrow board in this order, 1 first; None = never."""
-
-
-def printable(text: str, *, ascii_only: bool) -> str:
-    """Return the text with every character that could disturb a terminal's line as an escape.
-
-    Escaped are control and format characters (ANSI, newlines, direction overrides), unassigned and
-    lone surrogates, letters written from right to left, combining and double-width characters: all
-    that would make a column's width or order differ from its count of characters. With
-    ``ascii_only`` our own signs get their ASCII forms and every other letter is escaped.
-    """
-    composed = unicodedata.normalize("NFC", text)
-    if ascii_only:
-        composed = composed.translate(_ASCII_FORMS)
-    return "".join(
-        char if _is_plain(char, ascii_only=ascii_only) else _escaped(char) for char in composed
-    )
 
 
 def board_lines(
@@ -92,23 +75,6 @@ def board_lines(
     if verdicts:
         lines += ["", *written(verdict.line for verdict in verdicts)]
     return lines
-
-
-def _is_plain(char: str, *, ascii_only: bool) -> bool:
-    if char.isascii():
-        return char.isprintable()
-    return (
-        not ascii_only
-        and char.isprintable()
-        and not unicodedata.combining(char)
-        and unicodedata.category(char) not in ("Mn", "Me", "Mc")
-        and unicodedata.east_asian_width(char) not in ("W", "F")
-        and unicodedata.bidirectional(char) not in ("R", "AL", "AN")
-    )
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -286,8 +252,7 @@ def _words(board: Board) -> Iterator[str]:
     if board.pending_cells:
         yield (
             f"{counted_noun(board.pending_cells, 'cell')} pending "
-            f"({counted_noun(board.pending_tips, 'tip')} to judge): "
-            "pytest --judge-export FILE"
+            f"({counted_noun(board.pending_tips, 'tip')} to judge)"
         )
 
 

@@ -110,7 +110,7 @@ class _Wait:
         now = self._watch.monotonic()
         lingering = [model for model in resident if model.digest in self._ours]
         others = [model for model in resident if model.digest not in self._ours]
-        self._watch.evidence.see(resident, [model.name for model in others])
+        self._watch.evidence.see(lingering, others)
         if not self._others_too:
             others = []
         if problem is None and not lingering and not others:
@@ -148,7 +148,9 @@ class _Wait:
             raise ResidencyError(f"what is resident cannot be known after 30 s: {problem}")
         reasons = []
         if lingering:
-            reasons.append(f"{_names(lingering)} still resident after 30 s, asked to unload")
+            reasons.append(
+                f"{_names(lingering)} still resident after 30 s although asked to unload"
+            )
         if others:
             remedy = (
                 "although it was unloaded: something loads it again, end that"

@@ -22,16 +22,16 @@ class Evidence:
     together: int = 0
     """The largest number of models seen in one memory at one time, one of ours among them."""
     largest_resident_bytes: int | None = None
-    """The largest size seen of a model in memory; None where no server told."""
+    """The largest size seen of a model of ours; None where no server told."""
     foreign: list[str] = field(default_factory=list)
     """Models of others that were seen resident."""
 
-    def see(self, resident: Sequence[ResidentModel], foreign: Sequence[str] = ()) -> None:
-        """Take in what a server lists at one moment, and which of it is not ours."""
+    def see(self, ours: Sequence[ResidentModel], others: Sequence[ResidentModel]) -> None:
+        """Take in what a server lists at one moment, whoever loaded it."""
         self._take(
-            together=len(resident) if len(resident) > len(foreign) else 0,
-            resident_bytes=max((model.resident_bytes for model in resident), default=None),
-            foreign=foreign,
+            together=len(ours) + len(others) if ours else 0,
+            resident_bytes=max((model.resident_bytes for model in ours), default=None),
+            foreign=[model.name for model in others],
         )
 
     def add_run(self, run: RunRecord) -> None:
@@ -61,10 +61,12 @@ class Evidence:
             if self.largest_resident_bytes is None
             else f"largest resident size: {self.largest_resident_bytes / 2**30:.2f} GiB"
         )
-        parts = [f"models resident together: {self.together}", size, f"loads: {self.loads}"]
-        parts.append(
-            f"proved empty: {self.proofs} times" if self.proofs != 1 else "proved empty once"
-        )
+        parts = [
+            f"models resident together: {self.together}",
+            size,
+            f"loads: {self.loads}",
+            f"proved empty: {'once' if self.proofs == 1 else f'{self.proofs} times'}",
+        ]
         if self.foreign:
             parts.append(f"loaded by others: {', '.join(self.foreign)}")
         return f"memory: {'; '.join(parts)}"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import Field
 
-from pytest_tipbench.records import ApplyRecord, Judgement, Record, RunRecord, SessionRecord
+from pytest_tipbench.judgement_records import ApplyRecord, Judgement
+from pytest_tipbench.records import Record, RunRecord, SessionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

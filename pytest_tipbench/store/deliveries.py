@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from pytest_tipbench.records import ApplyRecord, Judgement, RecordType, SessionRecord
+from pytest_tipbench.judgement_records import ApplyRecord, Judgement
+from pytest_tipbench.records import RecordType, SessionRecord
 from pytest_tipbench.store.ledger import SessionEnding
 from pytest_tipbench.store.ledger_rows import from_column, to_column
 

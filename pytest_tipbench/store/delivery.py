@@ -16,7 +16,8 @@ from pytest_tipbench.store.scores import run_scores
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_tipbench.records import Rubric, RunRecord, SessionRecord
+    from pytest_tipbench.judgement_records import Rubric
+    from pytest_tipbench.records import RunRecord, SessionRecord
     from pytest_tipbench.store.base import TrackingStore
     from pytest_tipbench.store.deliveries import DueScores, Kind
     from pytest_tipbench.store.ledger import Ledger, SessionEnding

@@ -10,14 +10,8 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pytest_tipbench.records import (
-    ApplyRecord,
-    Judgement,
-    Record,
-    RecordType,
-    SessionRecord,
-    to_json,
-)
+from pytest_tipbench.judgement_records import ApplyRecord, Judgement
+from pytest_tipbench.records import Record, RecordType, SessionRecord, to_json
 from pytest_tipbench.store.ledger_file import ledger_errors, open_for_reading, open_for_writing
 from pytest_tipbench.store.ledger_rows import Rows, columns, from_column, tip_sha256, to_column
 from pytest_tipbench.store.scores import current_judgements

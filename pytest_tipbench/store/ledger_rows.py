@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tipbench.errors import LedgerError
 from pytest_tipbench.records import (
-    ApplyRecord,
-    Judgement,
     ModelDescription,
     Record,
     RecordType,
@@ -28,6 +26,8 @@ from pytest_tipbench.records import (
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+
+    from pytest_tipbench.judgement_records import ApplyRecord, Judgement
 
 _PARTS: dict[str, type[Record]] = {
     "scenario": Scenario,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from pytest_tipbench.records import Rubric
+    from pytest_tipbench.judgement_records import Rubric
     from pytest_tipbench.store.base import TrackingStore
     from pytest_tipbench.store.ledger import Ledger
     from pytest_tipbench.store.pulls import PullReport

@@ -24,7 +24,8 @@ from pytest_tipbench.store.mlflow_settings import read_client_settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_tipbench.records import ApplyRecord, Judgement, RunRecord, SessionRecord
+    from pytest_tipbench.judgement_records import ApplyRecord, Judgement
+    from pytest_tipbench.records import RunRecord, SessionRecord
     from pytest_tipbench.store.base import RunScores
     from pytest_tipbench.store.mlflow_runs import LatePayload, RunPayload
 

@@ -21,9 +21,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_tipbench.judgement_records import ApplyRecord, Judgement
 from pytest_tipbench.records import (
-    ApplyRecord,
-    Judgement,
     RenderedPrompt,
     RunRecord,
     SessionRecord,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PATIENCE_SECONDS = 20.0
 """How long a failing call is tried again where the user set no number: the ledger is patient."""
+_HOST_AND_PORT = re.compile(r"[^/@]+:[0-9]+(/.*)?")
+_STORES = ("file", "sqlite", "mysql", "postgresql", "mssql")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def read_client_settings(
         parts = urlsplit(uri.strip())
         port = f":{parts.port}" if parts.port is not None else ""
     except ValueError as error:
-        raise UserMistakeError(f"--tracking-uri {uri!r} is not a URL: {error}") from None
+        raise UserMistakeError(f"--tracking-uri {_shown(uri)!r} is not a URL: {error}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserMistakeError(_no_server(uri, parts.scheme))
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -89,17 +92,25 @@ def read_client_settings(
 
 
 def _no_server(uri: str, scheme: str) -> str:
-    begun = f"--tracking-uri {uri!r} is not the address of an MLflow server"
-    if scheme in ("file", "sqlite", "mysql", "postgresql", "mssql") or "+" in scheme or not scheme:
-        return (
-            f"{begun}: start one over that store (mlflow server --backend-store-uri {uri}) and "
-            "give its http:// address, or use `embedded`"
-        )
+    shown = _shown(uri)
+    begun = f"--tracking-uri {shown!r} is not the address of an MLflow server"
     if scheme in ("http", "https"):
         return f"{begun}: it names no host"
-    if scheme.startswith(("databricks", "uc")):
+    if uri.startswith(("databricks", "uc:")):
         return f"{begun}: Databricks is not supported, give the http(s):// address of a server"
-    return f"{begun}: did you mean 'http://{uri}'?"
+    if _HOST_AND_PORT.fullmatch(uri):
+        return f"{begun}: did you mean 'http://{uri}'?"
+    if scheme.partition("+")[0] in _STORES or (not scheme and "/" in uri):
+        return (
+            f"{begun}: start one over that store (mlflow server --backend-store-uri {shown}) and "
+            "give its http:// address, or say `embedded`"
+        )
+    return f"{begun}: give its http:// or https:// address, or say `embedded`"
+
+
+def _shown(uri: str) -> str:
+    """Return the URI without a password."""
+    return re.sub(r"//[^/@]*@", "//…@", uri)
 
 
 def _number(environ: Mapping[str, str], name: str, default: float | None) -> float | None:

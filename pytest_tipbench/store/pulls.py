@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from pytest_tipbench.records import ApplyRecord, RunRecord
+    from pytest_tipbench.judgement_records import ApplyRecord
+    from pytest_tipbench.records import RunRecord
     from pytest_tipbench.store.base import Pulled
     from pytest_tipbench.store.ledger import Ledger
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from pytest_tipbench.records import TipKey
+from pytest_tipbench.judgement_records import TipKey
 from pytest_tipbench.store.base import RunScores
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
-    from pytest_tipbench.records import Judgement, Rubric, RunRecord
+    from pytest_tipbench.judgement_records import Judgement, Rubric
+    from pytest_tipbench.records import RunRecord
 
 
 def tip_keys(record: RunRecord, rubric_sha256: str) -> tuple[TipKey, ...]:

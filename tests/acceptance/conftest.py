@@ -18,7 +18,8 @@ from tests.ollama_double import OllamaDouble
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_tipbench.records import Judgement, RunRecord
+    from pytest_tipbench.judgement_records import Judgement
+    from pytest_tipbench.records import RunRecord
 
 REPOSITORY = Path(__file__).parents[2]
 TWO_SCENARIOS = ("--scenarios", "maya-morning-deadline,zoe-*")

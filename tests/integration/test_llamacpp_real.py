@@ -62,7 +62,7 @@ def request(provider: LlamaCppProvider, **changes: Any) -> CompletionRequest:
             "repeat": 1,
             "n_tips": 3,
             "seed": 20260427,
-            "sampling": SamplingOptions(num_ctx=2048, num_predict=300),
+            "sampling": SamplingOptions(num_ctx=2048, num_predict=1000),
             "residency": "model",
             "timeout_seconds": 300.0,
             **changes,
@@ -188,7 +188,7 @@ def test_a_kill_in_mid_completion_costs_one_cell(provider: LlamaCppProvider) -> 
 
     killer = threading.Thread(target=kill_when_busy)
     killer.start()
-    with pytest.raises(ProviderError, match="llama.cpp died while it answered"):
+    with pytest.raises(ProviderError, match=r"llama\.cpp died while it answered"):
         provider.complete(request(provider, prompt=LONG_PROMPT))
     killer.join()
     assert provider.complete(request(provider)).load_seconds

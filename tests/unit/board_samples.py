@@ -5,23 +5,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from pytest_tipbench.judgement_records import Criterion, Judgement, Rubric, TipKey
 from pytest_tipbench.records import (
     Cell,
     Completion,
-    Criterion,
-    Judgement,
     ModelDescription,
     ModelReference,
     Outcome,
     Persona,
     RenderedPrompt,
-    Rubric,
     RunRecord,
     SamplingOptions,
     Scenario,
     Task,
     TimeSlot,
-    TipKey,
     configuration_sha256,
     fingerprint,
     sha256_of,

@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tipbench.judge.export import build_sheet
 from pytest_tipbench.judge.files import Sheet, sheet_json
+from pytest_tipbench.judgement_records import Anchor, Criterion, Judgement, Rubric, TipKey
 from pytest_tipbench.records import (
-    Anchor,
     Cell,
     Completion,
-    Criterion,
-    Judgement,
     ModelDescription,
     ModelReference,
     Outcome,
     Persona,
     RenderedPrompt,
-    Rubric,
     RunRecord,
     SamplingOptions,
     Scenario,
     Task,
     TimeSlot,
-    TipKey,
 )
 
 if TYPE_CHECKING:

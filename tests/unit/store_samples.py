@@ -7,25 +7,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from pytest_tipbench.judgement_records import ApplyRecord, Criterion, Judgement, Rubric, TipKey
 from pytest_tipbench.records import (
-    ApplyRecord,
     Cell,
     Completion,
-    Criterion,
-    Judgement,
     ModelDescription,
     ModelReference,
     Outcome,
     Persona,
     RenderedPrompt,
-    Rubric,
     RunRecord,
     SamplingOptions,
     Scenario,
     SessionRecord,
     Task,
     TimeSlot,
-    TipKey,
     sha256_of,
 )
 from pytest_tipbench.store.base import Pulled, RunScores

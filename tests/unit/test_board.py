@@ -13,16 +13,8 @@ from pytest_tipbench.board import build_board
 from pytest_tipbench.board_records import Board, BoardRow
 from pytest_tipbench.board_rows import build_row, cell_scores, newest_judgements, tip_scores
 from pytest_tipbench.estimates import Interval, least_significant_difference
-from pytest_tipbench.records import (
-    Criterion,
-    Judgement,
-    Outcome,
-    Rubric,
-    RunRecord,
-    SamplingOptions,
-    from_json,
-    to_json,
-)
+from pytest_tipbench.judgement_records import Criterion, Judgement, Rubric
+from pytest_tipbench.records import Outcome, RunRecord, SamplingOptions, from_json, to_json
 from tests.unit.board_samples import (
     OTHER_RUBRIC,
     RUBRIC,

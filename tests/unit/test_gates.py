@@ -19,7 +19,8 @@ from tests.unit.board_samples import RUBRIC, SIX, a_matrix, a_run, judged_alike
 
 if TYPE_CHECKING:
     from pytest_tipbench.board_records import Board
-    from pytest_tipbench.records import Judgement, RunRecord
+    from pytest_tipbench.judgement_records import Judgement
+    from pytest_tipbench.records import RunRecord
 
 CRITERIA = RUBRIC.criterion_names
 

@@ -6,15 +6,8 @@ import pytest
 
 from pytest_tipbench.errors import SourceFileError
 from pytest_tipbench.judge.anchors import anchors_sha256, load_anchors
-from pytest_tipbench.records import (
-    Anchor,
-    Criterion,
-    Persona,
-    Rubric,
-    Scenario,
-    Task,
-    TimeSlot,
-)
+from pytest_tipbench.judgement_records import Anchor, Criterion, Rubric
+from pytest_tipbench.records import Persona, Scenario, Task, TimeSlot
 from pytest_tipbench.rubric import load_rubric
 from pytest_tipbench.scenarios import load_scenarios
 from tests.unit.test_rubric import calibrated_examples

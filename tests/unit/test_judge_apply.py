@@ -10,7 +10,7 @@ from pytest_tipbench.errors import JudgeFileError
 from pytest_tipbench.judge.apply import AppliedSheet, check_sheet, experiment_of
 from pytest_tipbench.judge.files import sealed, sheet_json
 from pytest_tipbench.judge.reading import read_sheet
-from pytest_tipbench.records import Criterion
+from pytest_tipbench.judgement_records import Criterion
 from tests.unit.judge_samples import (
     APPLIED_AT,
     EXPORTED_AT,
@@ -29,7 +29,8 @@ from tests.unit.judge_samples import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_tipbench.records import Anchor, Judgement, Rubric, RunRecord
+    from pytest_tipbench.judgement_records import Anchor, Judgement, Rubric
+    from pytest_tipbench.records import RunRecord
 
 PATH = Path("scores.json")
 SCENARIOS = tuple(make_scenario(f"s{number:02}") for number in range(4))

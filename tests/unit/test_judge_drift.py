@@ -11,7 +11,7 @@ from pytest_tipbench.judge.drift import (
     describe_drift,
     measure_drift,
 )
-from pytest_tipbench.records import ApplyRecord, CriterionDrift
+from pytest_tipbench.judgement_records import ApplyRecord, CriterionDrift
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tipbench.judge.files import Sheet
-    from pytest_tipbench.records import Judgement, RunRecord, Scenario
+    from pytest_tipbench.judgement_records import Judgement
+    from pytest_tipbench.records import RunRecord, Scenario
 
 SCENARIOS = tuple(make_scenario(f"s{number:02}") for number in range(6))
 

@@ -340,6 +340,14 @@ def test_a_refused_request_leaves_the_model_loaded(
     assert provider.child_pid is not None
 
 
+def test_loads_by_the_name_given_which_tells_the_parts_of_a_split_model(
+    provider: LlamaCppProvider, folder: Path
+) -> None:
+    (folder / "link.gguf").symlink_to(folder / "tiny.gguf")
+    said = json.loads(provider.complete(request(provider, "link.gguf")).text)
+    assert said["settings"]["model"]["path"] == str(folder / "link.gguf")
+
+
 def test_a_child_that_died_between_two_cells_is_replaced(provider: LlamaCppProvider) -> None:
     provider.complete(request(provider))
     first = child_pid(provider)
@@ -407,7 +415,7 @@ def test_the_server_ends_with_its_guard(provider: LlamaCppProvider) -> None:
     guard = server.parent()
     assert guard is not None
     guard.kill()
-    wait_until(lambda: is_gone(server.pid))
+    wait_until(lambda: is_gone(server.pid) and is_gone(guard.pid))
     assert provider.complete(request(provider)).load_seconds
 
 
@@ -472,17 +480,18 @@ def test_a_forked_process_leaves_the_child_alone(folder: Path) -> None:
     story = """
         import warnings
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+        def say(text):  # in one piece: two processes share the pipe
+            os.write(1, f"{text}\\n".encode())
         provider.complete(asked)
-        print(provider.child_pid, flush=True)
-        pid = os.fork()
-        if pid == 0:
+        say(provider.child_pid)
+        if os.fork() == 0:
             assert provider.child_pid is None
             provider.close()
-            print("closed", flush=True)
+            say("closed")
             sys.stdin.read()  # outlives its parent, and ends with the test
             os._exit(0)
         provider.complete(asked)
-        print(provider.child_pid, flush=True)
+        say(provider.child_pid)
         time.sleep(600)
     """
     with session(folder, story) as process:

@@ -7,7 +7,8 @@ import pytest
 
 from pytest_tipbench.board import build_board
 from pytest_tipbench.gates import evaluate_gates, parse_gate
-from pytest_tipbench.records import Criterion, Outcome, Rubric
+from pytest_tipbench.judgement_records import Criterion, Rubric
+from pytest_tipbench.records import Outcome
 from pytest_tipbench.reports.terminal import board_lines, printable
 from tests.unit.board_samples import (
     OTHER_RUBRIC,
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.gates import Verdict
-    from pytest_tipbench.records import Judgement, RunRecord
+    from pytest_tipbench.judgement_records import Judgement
+    from pytest_tipbench.records import RunRecord
 
 TIP_RUBRIC = Rubric(
     version="tip-v1",

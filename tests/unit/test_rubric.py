@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_tipbench.errors import SourceFileError
-from pytest_tipbench.records import Criterion, Rubric
+from pytest_tipbench.judgement_records import Criterion, Rubric
 from pytest_tipbench.rubric import RESERVED_NAMES, load_rubric
 from pytest_tipbench.scenarios import load_scenarios
 

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pytest_tipbench.records import Judgement, Rubric, RunRecord
+    from pytest_tipbench.judgement_records import Judgement, Rubric
+    from pytest_tipbench.records import RunRecord
 
 TARGET = "http://127.0.0.1:5000"
 AWAY = TrackingUnreachableError("MLflow does not answer")

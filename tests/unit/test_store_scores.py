@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from pytest_tipbench.records import Outcome, Rubric
+from pytest_tipbench.judgement_records import Rubric
+from pytest_tipbench.records import Outcome
 from pytest_tipbench.store.scores import (
     current_judgements,
     is_pending,
