@@ -53,19 +53,26 @@ class Option:
         return f"tipbench_{self.field}"
 
     @property
+    def default_shown(self) -> str:
+        """The default as the help has it; empty where there is none."""
+        if self.default_words:
+            return self.default_words
+        if self.metavar is None:
+            return "off"
+        return "" if self.default in (None, ()) else str(self.default)
+
+    @property
     def full_help(self) -> str:
         """The help with default, environment variable and ini name."""
-        facts = []
-        if self.default_words:
-            facts.append(f"default: {self.default_words}")
-        elif self.default not in (None, False, ()):
-            facts.append(f"default: {self.default}")
-        elif self.metavar is None:
-            facts.append("default: off")
-        if self.environment:
-            facts.append(f"environment: {self.environment}")
-        if self.ini:
-            facts.append(f"ini: {self.ini_name}")
+        facts = [
+            f"{name}: {value}"
+            for name, value in (
+                ("default", self.default_shown),
+                ("environment", self.environment),
+                ("ini", self.ini_name if self.ini else None),
+            )
+            if value
+        ]
         if self.repeatable:
             facts.append("repeatable")
         return f"{self.help} ({'; '.join(facts)})" if facts else self.help
@@ -217,6 +224,7 @@ OPTIONS: tuple[Option, ...] = (
         "write every completion to FILE, to be read again as replay/FILE",
         "FILE",
         with_suffix(".jsonl"),
+        names_a_file=True,
     ),
     Option("--show-tips", "show the tips under each cell", default=False, ini="bool"),
     Option(
@@ -246,6 +254,7 @@ OPTIONS: tuple[Option, ...] = (
         "PATH",
         default=".tipbench/ledger.db",
         ini="string",
+        names_a_file=True,
     ),
     Option(
         "--judge-export",
