@@ -17,11 +17,11 @@ import pytest
 
 from pytest_tipbench import __version__
 from pytest_tipbench.bench import Bench, Hooked
+from pytest_tipbench.console import Console
 from pytest_tipbench.entry import find_switching_configuration
 from pytest_tipbench.errors import StoreError, UserMistakeError
 from pytest_tipbench.matrix import cell_id_of
 from pytest_tipbench.progress import Progress
-from pytest_tipbench.reports.printable import readable
 from pytest_tipbench.settings import joined_file_options, login_name, names_a_path, read_settings
 
 if TYPE_CHECKING:
@@ -81,12 +81,12 @@ def configure(config: pytest.Config) -> BenchSession | None:
         given = json.loads(config.workerinput[_WORKER_KEY])  # type: ignore[attr-defined]  # xdist's
         config.stash[BENCH] = Bench(settings, _hooked(config), say=_say_nothing, **given)
         return None
-    terminal = Terminal(config)
-    bench = Bench(settings, _hooked(config), say=terminal.say, session_id=uuid.uuid4().hex)
+    console = Console(config)
+    bench = Bench(settings, _hooked(config), say=console.say, session_id=uuid.uuid4().hex)
     config.stash[BENCH] = bench
     session = BenchSession(
         bench,
-        terminal,
+        console,
         command_only=_is_command_only(config, settings),
         distributed=_is_distributed(config),
         is_aimed_at_cells=_is_aimed_at(config, settings.evals),
@@ -148,57 +148,6 @@ def _say_nothing(line: str) -> None:  # noqa: ARG001 - a worker has no terminal
     return None
 
 
-# --- the terminal ---------------------------------------------------------------------------------
-
-
-class Terminal:
-    """pytest's terminal, as far as we need it; silent where it is switched off."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-
-    @property
-    def _reporter(self) -> pytest.TerminalReporter | None:
-        return self._config.pluginmanager.get_plugin("terminalreporter")
-
-    @property
-    def width(self) -> int:
-        """Columns; pytest tells them nowhere else."""
-        return 80 if self._reporter is None else self._reporter._tw.fullwidth
-
-    @property
-    def verbosity(self) -> int:
-        """How often ``-v`` was given, less ``-q``."""
-        return self._config.get_verbosity()
-
-    @property
-    def knows_ascii_alone(self) -> bool:
-        """True where the terminal's encoding cannot show what a board is written with."""
-        file = getattr(getattr(self._reporter, "_tw", None), "_file", None)
-        try:
-            "×≥±−…".encode(getattr(file, "encoding", None) or "ascii")
-        except (UnicodeEncodeError, LookupError):
-            return True
-        return False
-
-    def section(self, title: str) -> None:
-        """Write a heading."""
-        if self._reporter is not None:
-            self._reporter.section(self._fit(title))
-
-    def write(self, line: str) -> None:
-        """Write a line of its own, with all that could disturb the terminal made visible."""
-        if self._reporter is not None:
-            self._reporter.write_line(self._fit(line))
-
-    def say(self, line: str) -> None:
-        """Write a line that tells by itself whose it is."""
-        self.write(f"tipbench: {line}")
-
-    def _fit(self, text: str) -> str:
-        return readable(text, ascii_only=self.knows_ascii_alone)
-
-
 # --- the controller -------------------------------------------------------------------------------
 
 
@@ -208,7 +157,7 @@ class BenchSession:
     def __init__(
         self,
         bench: Bench,
-        terminal: Terminal,
+        console: Console,
         *,
         command_only: bool,
         distributed: bool,
@@ -218,7 +167,7 @@ class BenchSession:
 
         Args:
             bench: the controller's.
-            terminal: pytest's.
+            console: pytest's terminal.
             command_only: a judge or leaderboard command without a path: no test is collected.
             distributed: workers run the items.
             is_aimed_at_cells: the paths of this call can collect cells, so that mistakes in the
@@ -228,7 +177,7 @@ class BenchSession:
         self.settings = bench.settings
         self.command_only = command_only
         self.distributed = distributed
-        self._terminal = terminal
+        self._console = console
         self._is_aimed_at_cells = is_aimed_at_cells
         self._locks: MemoryLocks | None = None
         self._keeper: Keeper | None = None
@@ -315,9 +264,9 @@ class BenchSession:
         from pytest_tipbench.preflight import admit_cells
 
         self._progress = Progress(len(cells))
-        self._locks = admit_cells(self.bench, cells, self._terminal.say)
+        self._locks = admit_cells(self.bench, cells, self._console.say)
         self._keeper = Keeper.for_cells(
-            self.settings, self.bench.evaluation.rubric, self.bench.session_id, self._terminal.say
+            self.settings, self.bench.evaluation.rubric, self.bench.session_id, self._console.say
         )
 
     def keep_report(self, report: pytest.TestReport) -> None:
@@ -347,11 +296,11 @@ class BenchSession:
 
         is_resumed = record.session_id != self.bench.session_id
         line = self._progress.line(record, is_resumed=is_resumed)
-        if self.settings.show_tips or self._terminal.verbosity > 0:
-            self._terminal.write(f"  {line}")
+        if self.settings.show_tips or self._console.verbosity > 0:
+            self._console.write(f"  {line}")
         if self.settings.show_tips:
             for tip_line in tip_lines(record):
-                self._terminal.write(tip_line)
+                self._console.write(tip_line)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -365,7 +314,7 @@ class BenchSession:
         from pytest_tipbench.keeper import Keeper
 
         self._keeper = Keeper.for_commands(
-            self.settings, self.bench.evaluation.rubric, self._terminal.say
+            self.settings, self.bench.evaluation.rubric, self._console.say
         )
         self._commands = Commands(self.settings, self.bench.evaluation, self._keeper, login_name())
         self._findings = self._commands.run()
@@ -416,7 +365,7 @@ class BenchSession:
             return
         from pytest_tipbench.summary import summary_lines
 
-        self._terminal.section(f"tipbench: {self.settings.experiment}")
+        self._console.section(f"tipbench: {self.settings.experiment}")
         for line in summary_lines(
             settings=self.settings,
             findings=self._findings,
@@ -424,11 +373,11 @@ class BenchSession:
             evidence=None if self.command_only else self.bench.evidence,
             afterwards=self._keeper.afterwards(),
             problems=self._problems,
-            width=self._terminal.width,
-            ascii_only=self._terminal.knows_ascii_alone,
-            verbose=self._terminal.verbosity > 0,
+            width=self._console.width,
+            ascii_only=self._console.knows_ascii_alone,
+            verbose=self._console.verbosity > 0,
         ):
-            self._terminal.write(line)
+            self._console.write(line)
 
     def close(self) -> None:
         """Let everything go that is still held, after a session that ended early."""
