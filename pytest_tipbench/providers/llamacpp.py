@@ -88,6 +88,7 @@ class LlamaCppProvider:
             CompletionTimeoutError: the deadline has passed; the child was ended, the only sure
                 way to stop it.
             ProviderError: the model could not be loaded, the child died, or it refused.
+            ResidencyError: the former child does not end.
         """
         deadline = time.monotonic() + request.timeout_seconds
         if not self._holds(request):
@@ -196,9 +197,9 @@ class LlamaCppProvider:
         )
 
     def _end_child(self) -> None:
-        child, self._child, self._loaded = self._child, None, None
-        if child is not None:
-            child.end()
+        if self._child is not None:
+            self._child.end()  # one that does not end stays ours: nothing is loaded beside it
+        self._child = self._loaded = None
 
 
 def _binding_version() -> str:

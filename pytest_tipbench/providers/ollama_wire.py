@@ -16,6 +16,7 @@ from pytest_tipbench.errors import (
     ProviderError,
     UnsizableModelError,
 )
+from pytest_tipbench.providers.tips_schema import tips_schema
 from pytest_tipbench.records import Completion, ResidentModel
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 
-LONGEST_TIP_CHARACTERS = 280
 NANOSECONDS = 1e9
 _MODEL_KEEP_ALIVE = "30s"
 _CONTEXT_OVERFLOW = re.compile(r"context (length|size|window)|exceed_context_size", re.IGNORECASE)
@@ -33,22 +33,6 @@ _OUT_OF_MEMORY = re.compile(r"out[ -]of[ -]memory|requires more system memory", 
 _RUNNER_DIED = re.compile(
     r"(runner|llama-server) (process )?(has terminated|has unexpectedly stopped)", re.IGNORECASE
 )
-
-
-def tips_schema(n_tips: int) -> JsonObject:
-    """Return the JSON schema of an answer: an object with exactly ``n_tips`` short strings."""
-    return {
-        "type": "object",
-        "properties": {
-            "tips": {
-                "type": "array",
-                "items": {"type": "string", "maxLength": LONGEST_TIP_CHARACTERS},
-                "minItems": n_tips,
-                "maxItems": n_tips,
-            }
-        },
-        "required": ["tips"],
-    }
 
 
 def chat_body(request: CompletionRequest) -> JsonObject:

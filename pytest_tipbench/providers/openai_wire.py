@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pytest_tipbench.errors import ModelMissingError, ProviderError
+from pytest_tipbench.providers.tips_schema import tips_schema
 from pytest_tipbench.records import Completion
 
 if TYPE_CHECKING:
@@ -21,25 +22,7 @@ if TYPE_CHECKING:
     from pytest_tipbench.records import CompletionRequest
 
 CHAT_PATH = "/chat/completions"
-LONGEST_TIP_CHARACTERS = 280
 _LONGEST_MESSAGE_CHARACTERS = 500
-
-
-def tips_schema(n_tips: int) -> dict[str, Any]:
-    """Return the JSON schema of an answer: exactly ``n_tips`` short strings."""
-    return {
-        "type": "object",
-        "properties": {
-            "tips": {
-                "type": "array",
-                "items": {"type": "string", "maxLength": LONGEST_TIP_CHARACTERS},
-                "minItems": n_tips,
-                "maxItems": n_tips,
-            }
-        },
-        "required": ["tips"],
-        "additionalProperties": False,
-    }
 
 
 def response_format(n_tips: int, *, strict: bool) -> dict[str, Any]:

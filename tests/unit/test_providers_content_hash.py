@@ -87,6 +87,19 @@ def test_does_without_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     assert file_sha256(path, cache) == ABC
 
 
+def test_a_hash_that_cannot_be_kept_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "replace", refuse)
+    path = tmp_path / "weights"
+    path.write_bytes(b"abc")
+    assert file_sha256(path, tmp_path / "cache") == ABC
+    assert list((tmp_path / "cache" / "sha256").iterdir()) == []
+
+
 def test_keeps_no_hash_of_a_file_that_is_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 import pytest
 
@@ -20,11 +21,13 @@ from pytest_tipbench.errors import (
     MissingExtraError,
     ModelMissingError,
     ProviderError,
+    ResidencyError,
     UnsizableModelError,
 )
-from pytest_tipbench.providers import llamacpp, llamacpp_server
+from pytest_tipbench.providers import llamacpp, llamacpp_child, llamacpp_server
 from pytest_tipbench.providers.llamacpp import LlamaCppProvider
 from pytest_tipbench.providers.llamacpp_child import LlamaCppChild
+from pytest_tipbench.providers.openai_wire import read_completion
 from pytest_tipbench.records import (
     CompletionRequest,
     ModelReference,
@@ -33,6 +36,7 @@ from pytest_tipbench.records import (
 )
 from tests import xllamacpp_double
 from tests.gguf_files import F32, STRING, U32, GgufFile, Tensor
+from tests.openai_double import chat_answer
 from tests.xllamacpp_double import is_gone
 
 if TYPE_CHECKING:
@@ -223,6 +227,16 @@ def test_memory_of_a_graphics_card_is_unknown(
 ) -> None:
     misbehave(how)
     assert provider.complete(request(provider)).resident_vram_bytes is None
+
+
+@pytest.mark.parametrize(
+    "timings", [None, {}, {"predicted_n": 0, "predicted_ms": 0.0}, {"predicted_n": 9}]
+)
+def test_a_speed_that_was_not_measured_is_unknown(timings: object) -> None:
+    body = chat_answer("x", timings=timings).body
+    response = httpx.Response(200, json=body)
+    completion = read_completion(response, "here", latency_seconds=1.0)
+    assert completion.tokens_per_second is None
 
 
 def test_one_child_serves_consecutive_cells(provider: LlamaCppProvider) -> None:
@@ -417,6 +431,69 @@ def test_the_server_ends_with_its_guard(provider: LlamaCppProvider) -> None:
     guard.kill()
     wait_until(lambda: is_gone(server.pid) and is_gone(guard.pid))
     assert provider.complete(request(provider)).load_seconds
+
+
+@posix_only
+def test_a_guard_that_hangs_is_killed(
+    provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_child, "_END_SECONDS", 0.1)
+    provider.complete(request(provider))
+    server = psutil.Process(child_pid(provider))
+    guard = server.parent()
+    assert guard is not None
+    guard.suspend()
+    provider.close()
+    assert is_gone(guard.pid)
+    assert is_gone(server.pid)
+
+
+@posix_only
+def test_nothing_is_loaded_beside_a_child_that_does_not_end(
+    provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_child, "_END_SECONDS", 0.1)
+    monkeypatch.setattr(llamacpp_child, "_LONGEST_LOAD_SECONDS", 0.1)
+    asked = request(provider)
+    provider.complete(asked)
+    server = psutil.Process(child_pid(provider))
+    guard = server.parent()
+    assert guard is not None
+    guard.suspend()
+    server.suspend()
+    try:
+        with pytest.raises(ResidencyError, match=f"process {server.pid} does not end"):
+            provider.release(asked.model)
+        with pytest.raises(ResidencyError):
+            provider.complete(asked)
+    finally:
+        server.resume()
+    wait_until(lambda: is_gone(server.pid))
+    assert provider.complete(asked).load_seconds
+
+
+@posix_only
+def test_a_server_that_does_not_tell_its_size_holds_nobody_up(
+    provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(llamacpp_child, "_ANSWER_SECONDS", 0.1)
+    provider.complete(request(provider))
+    child = provider._child
+    assert child is not None
+    server = psutil.Process(child_pid(provider))
+    server.suspend()
+    assert child.resident_bytes() is None
+    server.kill()
+    wait_until(lambda: not child.is_alive)
+    assert child.resident_bytes() is None
+
+
+def test_a_model_that_is_not_loaded_answers_nothing(folder: Path) -> None:
+    child = LlamaCppChild(folder / "tiny.gguf", 512)
+    with pytest.raises(ProviderError, match="has not been loaded"):
+        child.post_chat({}, time.monotonic() + 1)
+    child.end()
+    child.end()
 
 
 PARENT = """

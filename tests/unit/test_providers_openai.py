@@ -507,9 +507,10 @@ def test_a_model_that_is_not_listed_and_not_known_is_missing(
 
 
 @pytest.mark.parametrize(
-    "answer", [chat_answer("Hi"), error_answer(400, "max_tokens is too small"), BUSY]
+    "answer",
+    [chat_answer("Hi"), error_answer(400, "max_tokens is too small"), BUSY, Answer(hangs_up=True)],
 )
-def test_a_model_that_is_not_listed_and_answers_is_there(
+def test_a_model_that_is_not_listed_and_not_denied_is_there(
     provider: OpenAIProvider, double: OpenAIDouble, answer: Answer
 ) -> None:
     double.models = listing("another")

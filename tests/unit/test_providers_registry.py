@@ -262,6 +262,14 @@ def test_a_hooks_failure_is_named(tmp_path: Path) -> None:
         providers(tmp_path, mine=fail_to_make).get("mine")
 
 
+def test_a_mistake_that_a_hooks_provider_explains_is_kept(tmp_path: Path) -> None:
+    def refuse() -> Provider:
+        raise UserMistakeError("set MINE_TOKEN")
+
+    with pytest.raises(UserMistakeError, match=r"^set MINE_TOKEN$"):
+        providers(tmp_path, mine=refuse).get("mine")
+
+
 def test_an_unknown_provider_gets_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean llamacpp"):
         providers(tmp_path).get("llamacp")
