@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from pytest_tipbench.errors import (
     LockTimeoutError,
+    PreflightError,
     ProviderError,
     ResidencyError,
     UserMistakeError,
 )
+from pytest_tipbench.providers.base import ListsInstalledModels
 from pytest_tipbench.safety.placement import Placement
 from pytest_tipbench.safety.serial import MemoryLocks, ollama_hosts, talk_locks
 
@@ -69,6 +71,7 @@ class Bench:
         session_id: str,
         host_index: int = 0,
         model_names: tuple[str, ...] | None = None,
+        inherited: tuple[str, ...] = (),
     ) -> None:
         """Make the bench; nothing is loaded yet.
 
@@ -79,6 +82,7 @@ class Bench:
             session_id: the controller's.
             host_index: which of the session's Ollama hosts this process talks to.
             model_names: the models with ``installed`` and globs expanded, where the controller did.
+            inherited: digests that a process of this session may have left in memory when it died.
 
         Raises:
             UserMistakeError: an Ollama host that is none.
@@ -96,6 +100,10 @@ class Bench:
         self._hooked = hooked
         self._say = say
         self._model_names = model_names
+        self._inherited = inherited
+        self._at_hosts: dict[int, Bench] = {host_index: self}
+        self._left_out: tuple[str, ...] = ()
+        """Installed models that were asked for and may not run, a line each."""
 
     @cached_property
     def evaluation(self) -> EvaluationSet:
@@ -130,7 +138,7 @@ class Bench:
         """The models' names as the matrix has them, ``installed`` and globs expanded.
 
         Raises:
-            UserMistakeError: no model is named, or a glob matches none.
+            UserMistakeError: no model is named, a glob matches none, or Ollama cannot be asked.
         """
         if self._model_names is not None:
             return self._model_names
@@ -138,7 +146,29 @@ class Bench:
             raise UserMistakeError(
                 "no model is named: give --models, or set tipbench_models in the configuration"
             )
+        from pytest_tipbench.safety.installed import needs_installed
+
+        if needs_installed(self.settings.models, parse=self.providers.parse):
+            return self._expanded_model_names()
         return self.settings.models
+
+    def _expanded_model_names(self) -> tuple[str, ...]:
+        from pytest_tipbench.safety.installed import expand_models
+
+        ollama = self.providers.get("ollama")
+        assert isinstance(ollama, ListsInstalledModels)  # noqa: S101 - Ollama does
+        try:
+            installed = ollama.installed_models()
+        except ProviderError as error:
+            raise PreflightError("what is installed cannot be asked", [str(error)]) from None
+        names, self._left_out = expand_models(
+            self.settings.models,
+            installed,
+            ollama.describe,
+            self.settings.max_model_b,
+            parse=self.providers.parse,
+        )
+        return names
 
     @cached_property
     def models(self) -> tuple[ModelReference, ...]:
@@ -193,8 +223,9 @@ class Bench:
         return ResidencyGuard(
             self.providers.get,
             evict=self.settings.evict,
-            talking_to=self._talking_to,
+            talking_to=self.talking_to,
             say=self._say,
+            inherited=self._inherited,
         )
 
     @cached_property
@@ -246,7 +277,7 @@ class Bench:
         ]
         if any(model.provider == "ollama" for model in self.models):
             lines.append(f"Ollama: {', '.join(host.url for host in self.hosts)}")
-        return lines
+        return [*lines, *(f"left out: {line}" for line in self._left_out)]
 
     def render(self, cell: Cell) -> RenderedPrompt:
         """Return what is sent to the model for a cell.
@@ -263,9 +294,29 @@ class Bench:
             self.settings.n_tips,
         )
 
+    def at_host(self, index: int) -> Bench:
+        """Return this bench as it talks to another of the session's hosts; on the controller."""
+        if index not in self._at_hosts:
+            self._at_hosts[index] = Bench(
+                self.settings,
+                self._hooked,
+                say=self._say,
+                session_id=self.session_id,
+                host_index=index,
+                model_names=self._model_names,
+            )
+        return self._at_hosts[index]
+
+    def local_digests(self) -> tuple[str, ...]:
+        """Return the digests of the models that this session may put into memory."""
+        return tuple(sorted({m.digest for m in self.descriptions.values() if m.local}))
+
     def settle(self) -> list[str]:
         """Give all memory back, and return what went wrong with that; may be called twice."""
         problems: list[str] = []
+        for bench in self._at_hosts.values():
+            if bench is not self:
+                problems += bench.settle()
         if "guard" in self.__dict__:
             try:
                 self.guard.finish()
@@ -275,7 +326,8 @@ class Bench:
             self.providers.close()
         return problems
 
-    def _talking_to(self, model: ModelDescription) -> AbstractContextManager[None]:
+    def talking_to(self, model: ModelDescription) -> AbstractContextManager[None]:
+        """Return what holds the talk locks of the memory that the model is put into."""
         host = self.host if model.reference.provider == "ollama" else None
         return MemoryLocks(
             talk_locks(host, self.hosts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -16,8 +17,11 @@ from pytest_tipbench.gates import (
     parse_gate,
 )
 from pytest_tipbench.matrix import stored_selection
+from pytest_tipbench.records import Selection
+from pytest_tipbench.settings import carried_on
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from pytest_tipbench.board_records import Board
@@ -25,8 +29,11 @@ if TYPE_CHECKING:
     from pytest_tipbench.gates import Gate, Verdict
     from pytest_tipbench.judgement_records import Rubric
     from pytest_tipbench.keeper import Keeper
-    from pytest_tipbench.records import Selection
+    from pytest_tipbench.records import Cell
     from pytest_tipbench.settings import Settings
+
+_CARRIED_ON = ("tracking_uri", "tracking_host_header", "offline", "ledger")
+"""Options of an export's call that the sheet's return needs too."""
 
 
 def read_gates(settings: Settings, rubric: Rubric) -> tuple[Gate, ...]:
@@ -80,6 +87,8 @@ class Commands:
     login_name: str
     lines: list[str] = field(default_factory=list)
     """What the commands have to say, before the board."""
+    cells: Sequence[Cell] = ()
+    """The matrix of this call, where it has run: its names are known, with runs or without."""
 
     def run(self) -> tuple[Finding, ...]:
         """Run them all; return a finding for each experiment that was read.
@@ -87,11 +96,12 @@ class Commands:
         Raises:
             UserMistakeError: a faulty sheet, an unknown name; nothing was written.
         """
-        experiments = self._experiments()
+        sheets = {path: _read_sheet(path) for path in self.settings.judge_apply}
+        experiments = self._experiments(sheets.values())
         for experiment in experiments:
             self.lines += self.keeper.pull(experiment)
-        if self.settings.judge_apply:
-            self._apply()
+        if sheets:
+            self._apply(sheets)
         if self.settings.judge_export is not None:
             self._export(self.settings.judge_export)
         return tuple(self.find(experiment) for experiment in experiments)
@@ -101,47 +111,50 @@ class Commands:
         settings, rubric = self.settings, self.evaluation.rubric
         gates = read_gates(settings, rubric)
         diversity = settings.diversity or any(gate.needs_diversity for gate in gates)
-        board = self._board(experiment, diversity=diversity)
+        selection = self._selection(experiment)
+        board = self._board(experiment, selection, diversity=diversity)
         verdicts = evaluate_gates(gates, board, pending=settings.gate_pending)
         if settings.baseline is not None:
             verdicts += baseline_verdicts(
                 board,
-                self._board(settings.baseline, diversity=False),
+                self._board(settings.baseline, selection, diversity=False),
                 settings.max_drop,
                 pending=settings.gate_pending,
             )
         return Finding(board, verdicts)
 
-    def _experiments(self) -> tuple[str, ...]:
-        """Return the experiments to read: as named, else those of the sheets to apply."""
-        if "experiment" in self.settings.named or not self.settings.judge_apply:
+    def _experiments(self, sheets: Collection[bytes]) -> tuple[str, ...]:
+        """Return the experiments to read: that of the cells, as named, else those of the sheets."""
+        if "experiment" in self.settings.named or not sheets:
             return (self.settings.experiment,)
-        from pytest_tipbench.judge.apply import experiment_of
+        own = [self.settings.experiment] if self.cells else []
+        return tuple(dict.fromkeys([*own, *map(self._experiment_of, sheets)]))
 
-        named = [experiment_of(path.read_bytes()) for path in self.settings.judge_apply]
-        return tuple(dict.fromkeys(name for name in named if name)) or (self.settings.experiment,)
-
-    def _board(self, experiment: str, *, diversity: bool) -> Board:
+    def _board(self, experiment: str, selection: Selection, *, diversity: bool) -> Board:
         return build_board(
-            self.keeper.ledger.latest_runs(experiment, self._selection(experiment)),
+            self.keeper.ledger.latest_runs(experiment, selection),
             self.keeper.ledger.judgements(),
             self.evaluation.rubric,
             diversity=diversity,
         )
 
     def _selection(self, experiment: str) -> Selection:
-        """Return what the command line itself names; ini defaults narrow no board."""
-        named = self.settings.named
-        is_any = "installed" in self.settings.models
-        runs = self.keeper.ledger.runs(experiment)
+        """Return what the command line itself names; ini defaults narrow no board.
+
+        Raises:
+            UnknownNameError: a name that no stored cell bears, and none of this call's.
+        """
+        settings, named = self.settings, self.settings.named
+        models = None if "installed" in settings.models else tuple(map(_text_of, settings.models))
+        by_field = {"models": models, "prompts": settings.prompts, "scenarios": settings.scenarios}
+        if not any(field in named for field in by_field):
+            return Selection()
         return stored_selection(
-            (run.cell for run in runs),
-            models=self.settings.models if "models" in named and not is_any else None,
-            prompts=self.settings.prompts if "prompts" in named else None,
-            scenarios=self.settings.scenarios if "scenarios" in named else None,
+            [*(run.cell for run in self.keeper.ledger.runs(experiment)), *self.cells],
+            **{field: names if field in named else None for field, names in by_field.items()},
         )
 
-    def _apply(self) -> None:
+    def _apply(self, sheets: Mapping[Path, bytes]) -> None:
         """Check every sheet whole before the first is written.
 
         Raises:
@@ -152,8 +165,7 @@ class Commands:
         settings, ledger = self.settings, self.keeper.ledger
         faults: list[str] = []
         applied = []
-        for path in settings.judge_apply:
-            data = path.read_bytes()
+        for path, data in sheets.items():
             experiment = settings.experiment if "experiment" in settings.named else None
             try:
                 sheet = check_sheet(
@@ -207,11 +219,26 @@ class Commands:
         )
         if build.sheet is not None:
             write_export(path, sheet_json(build.sheet))
+            carried = carried_on(settings, *_CARRIED_ON)
             self.lines.append(
                 f"{path}: {build.exported_count} of {build.pending_count} pending tips to score; "
-                f"then: pytest --judge-apply {path}"
+                f"then: {shlex.join(['pytest', '--judge-apply', str(path), *carried])}"
             )
         self.lines += build.notices
+
+
+def _read_sheet(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserMistakeError(f"--judge-apply {path}: {error.strerror or error}") from None
+
+
+def _text_of(model: str) -> str:
+    """Return the model as runs have it: ``ollama/x`` is ``x``."""
+    from pytest_tipbench.providers.registry import parse_reference
+
+    return parse_reference(model).text
 
 
 def _now() -> datetime:

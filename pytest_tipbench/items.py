@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.errors import UserMistakeError
-from pytest_tipbench.session import BENCH, MISTAKE, RUN
+from pytest_tipbench.matrix import cell_id_of
+from pytest_tipbench.startup import BENCH, MISTAKE, RUN
 
 if TYPE_CHECKING:
     import pytest
@@ -53,9 +54,19 @@ def order_by_model(items: list[pytest.Item]) -> None:
 
 
 def complete(item: pytest.Item, cell: Cell) -> RunRecord:
-    """Run the cell and leave its record where the report finds it."""
+    """Run the cell and leave its record where the report finds it.
+
+    Raises:
+        UserMistakeError: the item's name does not tell its cell, so that the controller can neither
+            have admitted its model nor keep its run.
+    """
     from pytest_tipbench.reporting import junit_properties
 
+    if cell_id_of(item.nodeid) != cell.id:
+        raise UserMistakeError(
+            f"{item.nodeid}: a test that asks for tip_run takes no other parameter; "
+            "options of the bench (--models, --prompts, --scenarios, --repeats) make its cells"
+        )
     record = item.config.stash[BENCH].runner.run(cell)
     item.stash[RUN] = record
     item.user_properties.extend(junit_properties(record))

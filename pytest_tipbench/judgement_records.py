@@ -1,4 +1,4 @@
-"""Owns the records of judging: rubric, anchors, judgements, applied sheets; imports records only."""
+"""Owns the records of judging: rubric, anchors, judgements and sheets; imports records only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Owns which cells there are, their order and their ids; imports no pytest and no provider."""
+"""Owns which cells there are, their order and their ids; imports no pytest and no provider.
+
+Records, and pydantic with them, come in only where cells are made: a call that makes none does not
+pay for them.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,16 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
-from pytest_tipbench.errors import UnknownNameError
-from pytest_tipbench.records import Cell, Selection
+from pytest_tipbench.errors import UnknownNameError, UserMistakeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tipbench.records import ModelReference, PromptVersion, Scenario
+    from pytest_tipbench.records import Cell, ModelReference, PromptVersion, Scenario, Selection
 
-_PARAMETERS = re.compile(r"\[(?P<id>.*)\]$", re.DOTALL)
+_PARAMETERS = re.compile(r"::[^\[]*\[(?P<id>.*)\](?:@\S+)?$", re.DOTALL)
+"""What a test's function has in brackets: a folder may have some too, and xdist's ``loadgroup``
+puts ``@GROUP`` behind them."""
 
 
 def build_matrix(
@@ -23,8 +28,14 @@ def build_matrix(
     scenarios: Sequence[Scenario],
     repeats: int,
 ) -> tuple[Cell, ...]:
-    """Return every cell, model by model, so that weights are loaded once for all its cells."""
-    return tuple(
+    """Return every cell, model by model, so that weights are loaded once for all its cells.
+
+    Raises:
+        UserMistakeError: two cells would have one id, so that nobody could tell them apart.
+    """
+    from pytest_tipbench.records import Cell
+
+    cells = tuple(
         Cell(
             model=model,
             prompt_version=prompt.version,
@@ -37,6 +48,8 @@ def build_matrix(
         for scenario in scenarios
         for repeat in range(1, repeats + 1)
     )
+    _refuse_one_id_for_two(cells)
+    return cells
 
 
 def select_prompts(
@@ -97,6 +110,8 @@ def stored_selection(
     Raises:
         UnknownNameError: a name or glob that no stored cell bears.
     """
+    from pytest_tipbench.records import Selection
+
     stored = list(cells)
     known_models = sorted({cell.model.text for cell in stored})
     known_prompts = sorted({cell.prompt_version for cell in stored})
@@ -114,3 +129,14 @@ def cell_id_of(node_id: str) -> str | None:
     """Return the part of a pytest node id in brackets: for a cell's item, the cell's id."""
     match = _PARAMETERS.search(node_id)
     return match["id"] if match else None
+
+
+def _refuse_one_id_for_two(cells: Iterable[Cell]) -> None:
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        other = seen.setdefault(cell.id, cell)
+        if other is not cell:
+            both = " and ".join(
+                f"{each.model}, {each.prompt_version}, {each.scenario}" for each in (other, cell)
+            )
+            raise UserMistakeError(f"two cells have the id {cell.id!r}: {both}; rename one part")

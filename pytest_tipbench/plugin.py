@@ -16,9 +16,8 @@ from pytest_tipbench.entry import add_hookspecs
 from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.items import attach_run, complete, order_by_model, parametrize, release_after
 from pytest_tipbench.options import add_options
-from pytest_tipbench.session import (
+from pytest_tipbench.startup import (
     MISTAKE,
-    BenchSession,
     before_main,
     configure,
     finish_worker,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_tipbench.records import Cell, RunRecord
+    from pytest_tipbench.session import BenchSession
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tipbench.errors import PreflightError, ProviderError, UserMistakeError
-from pytest_tipbench.safety.cap import admit
+from pytest_tipbench.providers.base import PullsModels
+from pytest_tipbench.safety.cap import admit_on_hosts
+from pytest_tipbench.safety.pull import pull_missing
 from pytest_tipbench.safety.serial import MemoryLocks, session_locks
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ def admit_cells(bench: Bench, cells: Sequence[Cell], say: Callable[[str], None])
         UserMistakeError: a model is over the cap, missing or cannot be sized; another session
             holds the memory; a model of others is resident.
     """
-    models = tuple(dict.fromkeys(cell.model for cell in cells))
     _check_prompts(bench, cells)
-    for description in admit(models, _describing(bench), bench.settings.max_model_b):
-        bench.descriptions[description.reference.text] = description
-    bench.placement.share_out(cells, bench.descriptions)
+    bench.descriptions.update(_placed(bench, cells, say))
     local = [model for model in bench.descriptions.values() if model.local]
     locks = MemoryLocks(
         _lock_names(bench, local),
@@ -42,11 +40,28 @@ def admit_cells(bench: Bench, cells: Sequence[Cell], say: Callable[[str], None])
     )
     locks.acquire()
     try:
-        _find_memory_empty(bench, local)
+        _find_memory_empty(bench, cells, local)
     except BaseException:
         locks.release()
         raise
     return locks
+
+
+def _placed(
+    bench: Bench, cells: Sequence[Cell], say: Callable[[str], None]
+) -> dict[str, ModelDescription]:
+    """Admit the models, each on one of the hosts that are served, pulled first where asked for."""
+    models = tuple(dict.fromkeys(cell.model for cell in cells))
+    describe_on = {index: _describing(bench.at_host(index)) for index in bench.placement.served}
+    cap = bench.settings.max_model_b
+    pulled: tuple[ModelReference, ...] = ()
+    if bench.settings.pull and any(model.provider == "ollama" for model in models):
+        ollama = bench.providers.get("ollama")
+        assert isinstance(ollama, PullsModels)  # noqa: S101 - Ollama does
+        describe = next(iter(describe_on.values()))
+        pulled = pull_missing(models, describe, ollama.pull, cap, say)
+    admitted = admit_on_hosts(models, describe_on, cap, pulled=pulled)
+    return bench.placement.place(cells, admitted)
 
 
 def _describing(bench: Bench) -> Callable[[ModelReference], ModelDescription]:
@@ -73,12 +88,23 @@ def _lock_names(bench: Bench, local: Sequence[ModelDescription]) -> tuple[str, .
     return session_locks(named, uses_llamacpp=uses_llamacpp)
 
 
-def _find_memory_empty(bench: Bench, local: Sequence[ModelDescription]) -> None:
-    if not any(model.reference.provider == "ollama" for model in local):
-        return
-    try:
-        bench.guard.start("ollama")
-    except ProviderError as error:
-        raise PreflightError("Ollama cannot be asked what is resident", [str(error)]) from None
-    except UserMistakeError:
-        raise
+def _find_memory_empty(
+    bench: Bench, cells: Sequence[Cell], local: Sequence[ModelDescription]
+) -> None:
+    """Wait until the hosts that get a model hold none of others.
+
+    The talk locks are taken meanwhile: what a dying session's worker still talks to is waited for,
+    not called foreign.
+    """
+    ollama = {
+        model.reference.text: model for model in local if model.reference.provider == "ollama"
+    }
+    first_by_host = {
+        bench.placement.host_of(cell): ollama[cell.model.text]
+        for cell in cells
+        if cell.model.text in ollama
+    }
+    for index, model in first_by_host.items():
+        at_host = bench.at_host(index or 0)
+        with at_host.talking_to(model):
+            at_host.guard.start("ollama")

@@ -12,10 +12,13 @@ import json
 from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Residency = Literal["call", "model"]
+
+_SAFE_IN_IDS = "".join(set(map(chr, range(ord(" "), ord("~") + 1))) - {"\\"})
 
 
 class Record(BaseModel):
@@ -220,9 +223,14 @@ class Cell(Record):
 
     @property
     def id(self) -> str:
-        """``MODEL-PROMPT-SCENARIO``, with ``-rK`` for repeat K where there are repeats."""
+        """``MODEL-PROMPT-SCENARIO``, with ``-rK`` for repeat K where there are repeats.
+
+        What pytest would write otherwise in a node id (all but ASCII, and the backslash) is
+        percent-encoded, so that a cell is found again by its item's name.
+        """
         suffix = f"-r{self.repeat}" if self.repeats > 1 else ""
-        return f"{self.model.text}-{self.prompt_version}-{self.scenario}{suffix}"
+        text = f"{self.model.text}-{self.prompt_version}-{self.scenario}{suffix}"
+        return quote(text, safe=_SAFE_IN_IDS, errors="surrogatepass")
 
 
 class Outcome(str, Enum):

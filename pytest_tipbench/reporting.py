@@ -28,7 +28,7 @@ def detach(report: pytest.TestReport) -> RunRecord | None:
 
 
 def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the cell's facts as JUnit properties, ``tipbench.<key>``; unknown ones are left out."""
+    """Return the cell's facts as JUnit properties ``tipbench.<key>``; unknown ones are left out."""
     completion = record.completion
     facts: dict[str, object] = {
         "model": record.cell.model.text,
@@ -54,4 +54,8 @@ def junit_properties(record: RunRecord) -> list[tuple[str, str]]:
             "resident_bytes": completion.resident_bytes,
             "resident_vram_bytes": completion.resident_vram_bytes,
         }
-    return [(f"tipbench.{key}", str(value)) for key, value in facts.items() if value is not None]
+    return [(f"tipbench.{key}", _plain(value)) for key, value in facts.items() if value is not None]
+
+
+def _plain(value: object) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,154 +1,33 @@
-"""Owns the life of a session: configure, prepare, keep, finish, say; imports nothing heavy.
+"""Owns the controller's object: prepare, keep, finish, say; imports nothing heavy.
 
-Every process has a bench; the controller alone has a ``BenchSession``, which keeps what the cells
-report and runs the commands.
+Built from plain values, it keeps what the cells report and runs the commands.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import uuid
-from dataclasses import asdict
-from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from pytest_tipbench import __version__
-from pytest_tipbench.bench import Bench, Hooked
-from pytest_tipbench.console import Console
-from pytest_tipbench.entry import find_switching_configuration
 from pytest_tipbench.errors import StoreError, UserMistakeError
 from pytest_tipbench.matrix import cell_id_of
 from pytest_tipbench.progress import Progress
-from pytest_tipbench.settings import joined_file_options, login_name, names_a_path, read_settings
+from pytest_tipbench.settings import login_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
+    from pytest_tipbench.bench import Bench
     from pytest_tipbench.commands import Commands, Finding
+    from pytest_tipbench.console import Console
     from pytest_tipbench.keeper import Keeper
-    from pytest_tipbench.providers.base import Provider
     from pytest_tipbench.records import Cell, RunRecord
     from pytest_tipbench.safety.serial import MemoryLocks
-    from pytest_tipbench.settings import Settings
 
-BENCH = pytest.StashKey[Bench]()
-RUN: pytest.StashKey[RunRecord] = pytest.StashKey()
-MISTAKE = pytest.StashKey[UserMistakeError]()
-
-_WORKER_KEY = "tipbench"
+WORKER_KEY = "tipbench"
 """Key of our JSON in a worker's input and output."""
-
-
-# --- before anything is collected -----------------------------------------------------------------
-
-
-def before_main(config: pytest.Config) -> int | pytest.ExitCode | None:
-    """Act on what must be settled before pytest starts; an exit code ends the run.
-
-    A file of ours outside the project, given after a space, has moved pytest's rootdir: pytest is
-    called again with the same arguments, joined.
-    """
-    if _is_worker(config):
-        return None
-    if config.getoption("tipbench_judge_schema"):
-        from pytest_tipbench.judge.files import sheet_schema
-
-        sys.stdout.write(json.dumps(sheet_schema(), indent=2) + "\n")
-        return pytest.ExitCode.OK
-    arguments = [str(argument) for argument in config.invocation_params.args]
-    joined = joined_file_options(arguments)
-    if joined is not None and "-c" not in arguments:
-        expected = find_switching_configuration(config.invocation_params.dir)
-        if expected is not None and expected != config.inipath:
-            return pytest.main(joined)
-    if _is_command_only(config, read_settings(config)) and hasattr(config.option, "numprocesses"):
-        config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
-    return None
-
-
-def configure(config: pytest.Config) -> BenchSession | None:
-    """Give this process its bench; return the controller's session, None on a worker.
-
-    Raises:
-        UserMistakeError: a mistake that can be seen without collecting anything.
-    """
-    settings = read_settings(config)
-    if _is_worker(config):
-        given = json.loads(config.workerinput[_WORKER_KEY])  # type: ignore[attr-defined]  # xdist's
-        config.stash[BENCH] = Bench(settings, _hooked(config), say=_say_nothing, **given)
-        return None
-    console = Console(config)
-    bench = Bench(settings, _hooked(config), say=console.say, session_id=uuid.uuid4().hex)
-    config.stash[BENCH] = bench
-    session = BenchSession(
-        bench,
-        console,
-        command_only=_is_command_only(config, settings),
-        distributed=_is_distributed(config),
-        is_aimed_at_cells=_is_aimed_at(config, settings.evals),
-    )
-    session.check_early(dist=getattr(config.option, "dist", "no"))
-    return session
-
-
-def unconfigure(config: pytest.Config) -> None:
-    """Give all memory back, on a worker and on the controller alike."""
-    bench = config.stash.get(BENCH, None)
-    if bench is not None:
-        bench.settle()
-
-
-def finish_worker(config: pytest.Config) -> None:
-    """Unload, prove it, and tell the controller what was seen; does nothing elsewhere."""
-    if not _is_worker(config):
-        return
-    bench = config.stash[BENCH]
-    told = {"problems": bench.settle(), "evidence": asdict(bench.evidence)}
-    config.workeroutput[_WORKER_KEY] = json.dumps(told)  # type: ignore[attr-defined]  # xdist's
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
-
-
-def _is_distributed(config: pytest.Config) -> bool:
-    return bool(getattr(config.option, "tx", None)) and config.option.dist != "no"
-
-
-def _is_command_only(config: pytest.Config, settings: Settings) -> bool:
-    return settings.has_command and not names_a_path(config)
-
-
-def _is_aimed_at(config: pytest.Config, folder: Path) -> bool:
-    """Say whether a path of this call lies in the folder, or the folder in it."""
-    for argument in config.args:
-        path = (config.invocation_params.dir / str(argument).split("::")[0]).resolve()
-        if path == folder or path in folder.parents or folder in path.parents:
-            return True
-    return False
-
-
-def _hooked(config: pytest.Config) -> Hooked:
-    def providers() -> dict[str, Callable[[], Provider]]:
-        given = config.hook.pytest_tipbench_providers(config=config)
-        return {prefix: make for mapping in given for prefix, make in mapping.items()}
-
-    return Hooked(
-        scenarios=lambda: chain.from_iterable(config.hook.pytest_tipbench_scenarios(config=config)),
-        prompts=lambda: chain.from_iterable(config.hook.pytest_tipbench_prompts(config=config)),
-        providers=providers,
-    )
-
-
-def _say_nothing(line: str) -> None:  # noqa: ARG001 - a worker has no terminal
-    return None
-
-
-# --- the controller -------------------------------------------------------------------------------
 
 
 class BenchSession:
@@ -225,22 +104,26 @@ class BenchSession:
 
         host_index = self.bench.placement.bind(node.gateway.id)
         node.workerinput[SERVED_HOST] = host_index
-        node.workerinput[_WORKER_KEY] = json.dumps(
+        node.workerinput[WORKER_KEY] = json.dumps(
             {
                 "session_id": self.bench.session_id,
                 "host_index": host_index or 0,
                 "model_names": self.bench.model_names if self._is_aimed_at_cells else None,
+                # None for the first workers; what takes a dead one's place may find its model.
+                "inherited": self.bench.local_digests(),
             }
         )
 
     def worker_down(self, node: Any) -> None:
         """Free the host of a worker that is gone, and take what it saw."""
-        self.bench.placement.free(node.gateway.id)
-        output = getattr(node, "workeroutput", {}).get(_WORKER_KEY)
+        host_index = self.bench.placement.free(node.gateway.id)
+        output = getattr(node, "workeroutput", {}).get(WORKER_KEY)
         if output is not None:
             told = json.loads(output)
             self._problems += told["problems"]
             self.bench.evidence.add(told["evidence"])
+        elif host_index is not None and self.bench.local_digests():
+            self.bench.at_host(host_index).guard.inherit(self.bench.local_digests())
 
     def host_of(self, node_id: str) -> int | None:
         """Return the index of the host whose memory the item's cell needs, None for any other."""
@@ -356,7 +239,13 @@ class BenchSession:
         from pytest_tipbench.commands import Commands
 
         assert self._keeper is not None  # noqa: S101 - prepare opened it
-        self._commands = Commands(self.settings, self.bench.evaluation, self._keeper, login_name())
+        self._commands = Commands(
+            self.settings,
+            self.bench.evaluation,
+            self._keeper,
+            login_name(),
+            cells=self.bench.cells,
+        )
         self._findings = self._commands.run()
 
     def write_summary(self) -> None:

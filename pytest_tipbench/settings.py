@@ -118,15 +118,18 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] = os.environ
     values["ledger"] = _absolute(values["ledger"], ledger_base)
     return Settings(
         root=root,
-        evals=_absolute(config.getini(EVALS_INI), root),
-        rubric=_absolute(config.getini(RUBRIC_INI), root),
+        evals=_absolute(_ini_value(EVALS_INI, config), root),
+        rubric=_absolute(_ini_value(RUBRIC_INI, config), root),
         **values,
     )
 
 
 def project_root(config: pytest.Config) -> Path:
-    """Return the folder of the configuration that switches the bench on, else pytest's rootdir."""
-    if config.inipath is not None and "-c" in config.invocation_params.args:
+    """Return the folder of the configuration that switches the bench on, else pytest's rootdir.
+
+    One that the call names (``-c FILE``) comes before one that is found.
+    """
+    if config.inipath is not None and config.option.inifilename:
         return config.inipath.parent
     switching = find_switching_configuration(config.invocation_params.dir)
     if switching is not None:
@@ -170,6 +173,18 @@ def joined_file_options(arguments: Sequence[str]) -> list[str] | None:
     return joined if changed else None
 
 
+def carried_on(settings: Settings, *fields: str) -> list[str]:
+    """Return those of the fields that this call's command line gave, as the next one's words."""
+    words: list[str] = []
+    for option in OPTIONS:
+        if option.field in fields and option.field in settings.named:
+            value = getattr(settings, option.field)
+            words.append(option.flag)
+            if option.metavar is not None:
+                words.append(",".join(value) if isinstance(value, tuple) else str(value))
+    return words
+
+
 def _value(option: Option, config: pytest.Config, environ: Mapping[str, str]) -> Any:
     given = config.getoption(option.ini_name)
     if given is not None:
@@ -177,16 +192,26 @@ def _value(option: Option, config: pytest.Config, environ: Mapping[str, str]) ->
     if option.environment and environ.get(option.environment, "").strip():
         return _parsed(option, [environ[option.environment]], option.environment)
     if option.ini:
-        try:
-            value = config.getini(option.ini_name)
-        except (TypeError, ValueError) as error:
-            raise UserMistakeError(f"{option.ini_name}: {error}") from None
+        value = _ini_value(option.ini_name, config)
         if option.ini == "bool" and value is not None:
             return value
         if value is not None and value != []:
             texts = value if isinstance(value, list) else [str(value)]
-            return _parsed(option, texts, f"{config.inipath}: {option.ini_name}")
+            return _parsed(option, texts, _ini_source(option.ini_name, config))
     return option.default
+
+
+def _ini_value(name: str, config: pytest.Config) -> Any:
+    try:
+        return config.getini(name)
+    except Exception as error:  # noqa: BLE001 - TypeError, ValueError, since pytest 9.2 UsageError
+        # Most of pytest's messages do not name the key.
+        source = "" if name in str(error) else f"{_ini_source(name, config)}: "
+        raise UserMistakeError(f"{source}{error}") from None
+
+
+def _ini_source(name: str, config: pytest.Config) -> str:
+    return f"{config.inipath}: {name}" if config.inipath is not None else name
 
 
 def _parsed(option: Option, texts: Sequence[str], source: str) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tipbench.bench import counted
 from pytest_tipbench.reports.terminal import board_lines
+from pytest_tipbench.settings import carried_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from pytest_tipbench.safety.evidence import Evidence
     from pytest_tipbench.settings import Settings
 
-_CARRIED_ON = {
-    "models": "--models",
-    "prompts": "--prompts",
-    "scenarios": "--scenarios",
-    "ledger": "--ledger",
-    "tracking_uri": "--tracking-uri",
-}
+_CARRIED_ON = (
+    "models",
+    "prompts",
+    "scenarios",
+    "tracking_uri",
+    "tracking_host_header",
+    "offline",
+    "ledger",
+)
 """Options of this call that the next command needs too."""
 
 
@@ -74,13 +77,8 @@ def next_step(settings: Settings, board: Board) -> str:
     words = ["pytest", "--judge-export", "scores.json"]
     if "experiment" in settings.named or board.experiment != settings.experiment:
         words += ["--experiment", board.experiment]
-    for field, flag in _CARRIED_ON.items():
-        if field in settings.named:
-            value = getattr(settings, field)
-            words += [flag, ",".join(value) if isinstance(value, tuple) else str(value)]
-    if settings.offline and "offline" in settings.named:
-        words.append("--offline")
-    command = " ".join(shlex.quote(word) for word in words)
+    words += carried_on(settings, *_CARRIED_ON)
+    command = shlex.join(words)
     return (
         f"next: {counted(board.pending_tips, 'tip')} in {counted(board.pending_cells, 'cell')} "
         f"to be judged: {command}"

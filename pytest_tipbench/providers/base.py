@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_tipbench.records import (
         Completion,
@@ -78,4 +78,17 @@ class ListsInstalledModels(Protocol):
 
     def installed_models(self) -> Sequence[ModelReference]:
         """Return the installed models, in the provider's order."""
+        ...
+
+
+@runtime_checkable
+class PullsModels(Protocol):
+    """A provider that can fetch a model that is not installed."""
+
+    def pull(self, name: str, on_progress: Callable[[str, int | None, int | None], None]) -> None:
+        """Fetch a model; ``on_progress`` is told a status and the bytes done and in all.
+
+        Raises:
+            ProviderError: it could not be fetched.
+        """
         ...

@@ -29,9 +29,9 @@ class Placement:
         self._workers[worker] = min(free)
         return self._workers[worker]
 
-    def free(self, worker: str) -> None:
-        """Let another worker serve the host of one that is gone."""
-        self._workers.pop(worker, None)
+    def free(self, worker: str) -> int | None:
+        """Let another worker serve the host of one that is gone; return that host's index."""
+        return self._workers.pop(worker, None)
 
     @property
     def served(self) -> tuple[int, ...]:
@@ -77,6 +77,25 @@ class Placement:
             host = min(able[name], key=lambda index: (load[index], index))
             load[host] += counts[name]
             self._hosts[name] = host
+
+    def place(
+        self, cells: Iterable[Cell], admitted: Mapping[str, Mapping[int, ModelDescription]]
+    ) -> dict[str, ModelDescription]:
+        """Share the models out, and return what each is on its host.
+
+        Args:
+            cells: those that were selected.
+            admitted: as :func:`pytest_tipbench.safety.cap.admit_on_hosts` returns it.
+
+        Raises:
+            PreflightError: as :meth:`share_out`.
+        """
+        anywhere = {name: next(iter(by_host.values())) for name, by_host in admitted.items()}
+        self.share_out(cells, anywhere, {name: tuple(hosts) for name, hosts in admitted.items()})
+        return {
+            name: by_host[self._hosts[name]] if name in self._hosts else anywhere[name]
+            for name, by_host in admitted.items()
+        }
 
     def host_of(self, cell: Cell) -> int | None:
         """Return the index of the host of the cell's model; None for a hosted model."""

@@ -98,6 +98,18 @@ def test_a_model_goes_where_it_is() -> None:
     assert place(with_workers(2, 2), {"a": 2, "b": 2, "c": 2}, hosts_of) == {"a": 0, "b": 0, "c": 1}
 
 
+def test_a_model_is_what_it_is_on_its_host() -> None:
+    """Two servers may have other builds under one name."""
+    here, there = description("a", digest="here"), description("a", digest="there")
+    beside, hosted = description("b"), described("openai/gpt")
+    admitted = {"b": {0: beside}, "a": {0: here, 1: there}, "openai/gpt": {0: hosted}}
+    models = {name: by_host[0] for name, by_host in admitted.items()}
+    placement = with_workers(2, 2)
+    cells = cells_of(dict.fromkeys(admitted, 2), models)
+    assert placement.place(cells, admitted) == {"b": beside, "a": there, "openai/gpt": hosted}
+    assert [placement.host_of(cell) for cell in cells] == [0, 0, 1, 1, None, None]
+
+
 def test_a_model_that_is_not_on_the_one_host_left_to_it_is_told() -> None:
     with pytest.raises(PreflightError) as caught:
         place(
