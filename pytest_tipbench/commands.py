@@ -16,6 +16,7 @@ from pytest_tipbench.gates import (
     minimum_composite,
     parse_gate,
 )
+from pytest_tipbench.judge.concord import agreement_metrics, judges_agreement
 from pytest_tipbench.matrix import stored_selection
 from pytest_tipbench.records import Selection
 from pytest_tipbench.settings import carried_on
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.evaluation import EvaluationSet
     from pytest_tipbench.gates import Gate, Verdict
-    from pytest_tipbench.judgement_records import Rubric
+    from pytest_tipbench.judge.concord import Agreement
+    from pytest_tipbench.judgement_records import ApplyRecord, Judgement, Rubric
     from pytest_tipbench.keeper import Keeper
     from pytest_tipbench.records import Cell
     from pytest_tipbench.settings import Settings
@@ -66,10 +68,12 @@ def check_commands(settings: Settings, evaluation: EvaluationSet) -> None:
 
 @dataclass
 class Finding:
-    """A board and the verdicts of the gates on it."""
+    """A board, the verdicts of the gates on it, and what is known of its judges."""
 
     board: Board
     verdicts: tuple[Verdict, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    applies: tuple[ApplyRecord, ...] = ()
 
     @property
     def fails(self) -> bool:
@@ -121,7 +125,12 @@ class Commands:
                 settings.max_drop,
                 pending=settings.gate_pending,
             )
-        return Finding(board, verdicts)
+        return Finding(
+            board,
+            verdicts,
+            self._agreements(experiment),
+            tuple(self.keeper.ledger.applies(experiment)),
+        )
 
     def _experiments(self, sheets: Collection[bytes]) -> tuple[str, ...]:
         """Return the experiments to read: that of the cells, as named, else those of the sheets."""
@@ -190,8 +199,17 @@ class Commands:
             raise UserMistakeError("\n".join(faults))
         for sheet in applied:
             if sheet.apply is not None:
-                self.keeper.keep_judgements(sheet.apply, sheet.judgements)
+                agreements = self._agreements(sheet.experiment, sheet.judgements)
+                apply = sheet.apply.model_copy(update={"agreement": agreement_metrics(agreements)})
+                self.keeper.keep_judgements(apply, sheet.judgements)
             self.lines += sheet.lines
+
+    def _agreements(
+        self, experiment: str, further: Sequence[Judgement] = ()
+    ) -> tuple[Agreement, ...]:
+        rubric, ledger = self.evaluation.rubric, self.keeper.ledger
+        judgements = [*ledger.judgements(rubric.sha256), *further]
+        return judges_agreement(ledger.runs(experiment), judgements, rubric)
 
     def _experiment_of(self, data: bytes) -> str:
         from pytest_tipbench.judge.apply import experiment_of

@@ -106,3 +106,5 @@ class ApplyRecord(Record):
     repeats_scored: int = 0
     repeats_agreed: int = 0
     """Hidden repeats: criterion scores given again, and how many of them were the same."""
+    agreement: dict[str, float] = Field(default_factory=dict)
+    """With the experiment's other judges, as it was then, under the names of the metrics."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import subprocess
@@ -133,13 +134,16 @@ class Keeper:
     def _start_delivering(
         self, say: Callable[[str], None], session_id: str | None, *, check: bool = True
     ) -> None:
-        from pytest_tipbench.store.deliveries import tracking_target
+        from pytest_tipbench.store.deliveries import Deliveries, tracking_target
         from pytest_tipbench.store.mirror import Mirror
 
         uri = self._settings.tracking_target or ""
         if uri == EMBEDDED:
-            from pytest_tipbench.store.embedded import EmbeddedServer
+            from pytest_tipbench.store.embedded import DATABASE, EmbeddedServer
 
+            if not (self._settings.root / DATABASE).exists():
+                # Somebody removed it: what it had, the next one lacks.
+                Deliveries(self.ledger, EMBEDDED).forget()
             self._server = EmbeddedServer(self._settings.root)
             self._server.start()
             say(f"MLflow: {self._server.url} while this session runs")
@@ -280,7 +284,8 @@ class Keeper:
     def close(self) -> None:
         """Stop the server and close the ledger, whatever state they are in; may be called twice."""
         if self._mirror is not None:
-            self._mirror.finish(0)
+            with contextlib.suppress(LedgerError):  # it has been said, and nothing hangs on it now
+                self._mirror.finish(0)
             self._mirror = None
         if self._server is not None:
             self._server.stop()

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.bench import counted
+from pytest_tipbench.judge.concord import agreement_lines, drift_history_lines
 from pytest_tipbench.reports.terminal import board_lines
 from pytest_tipbench.settings import carried_on
 
@@ -63,6 +64,10 @@ def summary_lines(
             verdicts=finding.verdicts,
             verbose=verbose,
         )
+        if verbose or settings.judge_apply:
+            yield from agreement_lines(finding.agreements)
+        if verbose:
+            yield from drift_history_lines(finding.applies)
     if evidence is not None:
         yield evidence.line()
     for finding in findings:

@@ -147,11 +147,11 @@ class Deliveries:
         """Return why the target did not take what it still lacks: each reason once."""
         rows = self._ledger.execute(
             """
-            SELECT refused FROM deliveries WHERE target = ?1 AND NOT delivered AND refused NOTNULL
-            UNION SELECT refused FROM score_deliveries WHERE target = ?1 AND due = 1
-            AND refused NOTNULL ORDER BY 1
+            SELECT refused FROM deliveries WHERE target = ? AND NOT delivered AND refused NOTNULL
+            UNION SELECT refused FROM score_deliveries
+            WHERE target = ? AND due = 1 AND refused NOTNULL ORDER BY 1
             """,
-            self._target,
+            *(self._target, self._target),
         )
         return [from_column(reason) for (reason,) in rows]
 
@@ -214,7 +214,7 @@ class Deliveries:
         self._ledger.execute(
             """
             INSERT INTO deliveries (kind, record_id, target, delivered, tracking_id)
-            VALUES (?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET
+            VALUES (?, ?, ?, 1, ?) ON CONFLICT (kind, record_id, target) DO UPDATE SET
             delivered = 1, tracking_id = coalesce(excluded.tracking_id, tracking_id),
             refused = NULL
             """,

@@ -78,8 +78,8 @@ def open_for_writing(path: Path) -> tuple[sqlite3.Connection, tuple[str, ...]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             is_ready = _exists(path) and _inspect(path) == SCHEMA_VERSION
-        except _DamagedError:
-            is_ready = False
+        except (_DamagedError, sqlite3.OperationalError):
+            is_ready = False  # or another process is just setting it aside: look again, alone
         if is_ready:
             return _connect(path), ()
         return _prepare(path)

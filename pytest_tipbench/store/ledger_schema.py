@@ -126,7 +126,8 @@ def identify(connection: sqlite3.Connection) -> tuple[int, bool]:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     finally:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # an error may have ended it
+            connection.execute("ROLLBACK")
     return version, bool(tables) and application_id != APPLICATION_ID
 
 

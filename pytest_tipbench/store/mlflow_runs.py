@@ -195,6 +195,7 @@ def apply_payload(
     for criterion, drift in apply.drift.items():
         metrics[f"drift.{criterion}.mean_absolute_error"] = drift.mean_absolute_error
         metrics[f"drift.{criterion}.bias"] = drift.bias
+    metrics |= apply.agreement
     finite, skipped = mlflow_values.finite(metrics)
     return RunPayload(
         experiment=apply.experiment,

@@ -592,6 +592,17 @@ def test_a_run_that_was_sent_and_not_marked_is_found_by_the_pull(
     assert server.calls == [f"put_scores {run(1).run_id}"]
 
 
+def test_a_pull_does_not_forget_what_is_known_of_a_session(ledger: Ledger, server: Server) -> None:
+    ledger.add_session(session("s1"))
+    _delivery(ledger).run(server.open())
+    _pull(ledger, server)
+    ledger.add_run(run(1))
+    server.calls.clear()
+    _delivery(ledger).run(server.open())
+    assert server.calls == [f"put_run {run(1).run_id}"]
+    assert server.parents == ["session-s1"]
+
+
 def test_export_on_one_machine_and_apply_on_another(
     ledger: Ledger, elsewhere: Ledger, server: Server
 ) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -386,6 +387,22 @@ def test_several_threads_may_write_and_read_at_once(ledger: Ledger) -> None:
     assert len(ledger.runs(EXPERIMENT)) == 160
 
 
+def test_what_one_thread_undoes_is_not_anothers(ledger: Ledger) -> None:
+    other = threading.Thread(target=ledger.add_run, args=(run(2),))
+
+    def interrupted() -> None:
+        with ledger.transaction() as rows:
+            rows.insert_run(run(1))
+            other.start()
+            other.join(0.05)  # it must wait; without a lock it would write now
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    other.join()
+    assert ledger.runs(EXPERIMENT) == [run(2)]
+
+
 def test_a_full_disk_is_said_and_what_is_there_stays(ledger: Ledger, path: Path) -> None:
     ledger.add_run(run(1))
     (page_count,) = ledger.execute("PRAGMA page_count")[0]
@@ -449,17 +466,13 @@ def test_a_killed_process_loses_no_finished_cell(path: Path) -> None:
 
 
 def test_the_columns_are_what_people_would_look_for(ledger: Ledger, path: Path) -> None:
-    ledger.add_run(run(1, model="gemma3:café"))
-    with sqlite3.connect(path) as plain:
-        row = plain.execute("SELECT experiment, cell, model, outcome, measured FROM runs")
-        assert row.fetchone() == (
-            EXPERIMENT,
-            "gemma3:caf\\u00e9-v1-monday",
-            "gemma3:caf\\u00e9",
-            "ok",
-            1,
-        )
-    plain.close()
+    record = run(1, model="gemma3:café")
+    ledger.add_run(record)
+    with closing(sqlite3.connect(path)) as plain:
+        row = plain.execute("SELECT experiment, model, outcome, measured, cell FROM runs")
+        *others, cell = row.fetchone()
+    assert others == [EXPERIMENT, "gemma3:caf\\u00e9", "ok", 1]
+    assert json.loads(f'"{cell}"') == record.cell.id
 
 
 def test_a_reference_with_another_spelling_is_another_model(ledger: Ledger) -> None:

@@ -7,6 +7,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import filelock
@@ -37,9 +38,10 @@ from tests.unit.store_samples import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from pytest_tipbench.judgement_records import ApplyRecord, Judgement
     from pytest_tipbench.records import RunRecord
     from pytest_tipbench.store.base import TrackingStore
 
@@ -137,6 +139,48 @@ def test_the_store_is_made_and_closed_on_the_mirrors_thread(ledger: Ledger, serv
     assert [name for name, _ in made] == ["tipbench-mirror"]
 
 
+def test_what_is_kept_while_the_last_pass_is_under_way_is_delivered(
+    ledger: Ledger, server: Server
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    class SlowAtTheEnd(TrackingDouble):
+        def put_apply(
+            self, apply: ApplyRecord, judgements: Sequence[Judgement], *, may_exist: bool
+        ) -> str:
+            reached.set()
+            assert go_on.wait(LONG)
+            return super().put_apply(apply, judgements, may_exist=may_exist)
+
+    said = [judgement("A")]
+    ledger.add_apply(applied(said), said)
+    mirror = _mirror(ledger, lambda: SlowAtTheEnd(server))
+    mirror.start()
+    assert reached.wait(LONG)
+    ledger.add_run(run(1))  # too late for this pass, and nobody is notified
+    with ThreadPoolExecutor(1) as pool:
+        finishing = pool.submit(mirror.finish, LONG)
+        _poll(lambda: mirror._finishing)
+        go_on.set()
+        assert finishing.result(LONG) is None
+    assert server.runs == [run(1)]
+
+
+def test_what_another_session_keeps_meanwhile_is_not_held_against_this_one(
+    ledger: Ledger, server: Server
+) -> None:
+    class SeesAnother(TrackingDouble):
+        def close(self) -> None:
+            super().close()
+            ledger.add_run(run(2, session_id="another"))
+
+    ledger.add_run(run(1))
+    mirror = _mirror(ledger, lambda: SeesAnother(server))
+    mirror.start()
+    assert mirror.finish(LONG) is None
+    assert Deliveries(ledger, TARGET).count() == 1
+
+
 class _Hanging(TrackingDouble):
     """A store whose first call waits until it is let go or closed."""
 
@@ -181,7 +225,8 @@ def test_a_store_that_hangs_is_cut_short_at_the_deadline(ledger: Ledger, server:
     assert store.is_waiting.wait(LONG)
     undelivered = mirror.finish(0.01)
     assert undelivered == Undelivered(3, "not all got through in 0.01 s")
-    _poll(lambda: threading.active_count() == 1 or mirror.trouble is not None or _is_over())
+    assert store.is_closed
+    _poll(_is_over)
     assert Deliveries(ledger, TARGET).refusals() == []
     assert _mirror(ledger, server.open).deliver_all() is None
     assert server.runs == [run(number) for number in range(3)]
