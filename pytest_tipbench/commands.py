@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.board import build_board
+from pytest_tipbench.environment import environment
 from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.gates import (
     baseline_verdicts,
@@ -22,16 +25,17 @@ from pytest_tipbench.records import Selection
 from pytest_tipbench.settings import carried_on
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.evaluation import EvaluationSet
     from pytest_tipbench.gates import Gate, Verdict
     from pytest_tipbench.judge.concord import Agreement
+    from pytest_tipbench.judge.files import Sheet
     from pytest_tipbench.judgement_records import ApplyRecord, Judgement, Rubric
     from pytest_tipbench.keeper import Keeper
     from pytest_tipbench.records import Cell
+    from pytest_tipbench.reports.report_records import Report
     from pytest_tipbench.settings import Settings
 
 _CARRIED_ON = ("tracking_uri", "tracking_host_header", "offline", "ledger")
@@ -63,7 +67,7 @@ def check_commands(settings: Settings, evaluation: EvaluationSet) -> None:
     if settings.judge_export is not None:
         from pytest_tipbench.judge.export import check_target
 
-        check_target(settings.judge_export)
+        check_target(settings.judge_export, is_untouched=_is_untouched(settings.judge_export))
 
 
 @dataclass
@@ -108,7 +112,52 @@ class Commands:
             self._apply(sheets)
         if self.settings.judge_export is not None:
             self._export(self.settings.judge_export)
-        return tuple(self.find(experiment) for experiment in experiments)
+        findings = tuple(self.find(experiment) for experiment in experiments)
+        self._report(findings)
+        return findings
+
+    def _report(self, findings: Sequence[Finding]) -> None:
+        """Write the reports that were asked for; on a CI of GitHub's, its summary too.
+
+        Raises:
+            UserMistakeError: a file cannot be written, or there are several boards for one.
+        """
+        step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        if not self.settings.report and not step_summary:
+            return
+        if self.settings.report and len(findings) != 1:
+            raise UserMistakeError(
+                "--tipbench-report: the sheets are of several experiments, and a report is of one; "
+                "name it with --experiment"
+            )
+        from pytest_tipbench.reports.formats import rendered, write_report
+
+        reports = [self._report_of(finding) for finding in findings if finding.board.rows]
+        for path in self.settings.report:
+            if not reports:
+                raise UserMistakeError(
+                    f"--tipbench-report {path}: experiment {findings[0].board.experiment!r} has no "
+                    "finished run to report"
+                )
+            write_report(reports[0], path)
+            self.lines.append(f"report: {path}")
+        if step_summary:
+            with Path(step_summary).open("a", encoding="utf-8") as file:
+                file.writelines(rendered(report, ".md") for report in reports)
+
+    def _report_of(self, finding: Finding) -> Report:
+        from pytest_tipbench.reports.report import build_report
+
+        experiment = finding.board.experiment
+        return build_report(
+            board=finding.board,
+            runs=self.keeper.ledger.latest_runs(experiment, self._selection(experiment)),
+            judgements=self.keeper.ledger.judgements(),
+            applies=finding.applies,
+            rubric=self.evaluation.rubric,
+            verdicts=finding.verdicts,
+            environment=environment(self.settings.root),
+        )
 
     def find(self, experiment: str) -> Finding:
         """Make the board of an experiment and hold the gates against it."""
@@ -217,8 +266,7 @@ class Commands:
         return experiment_of(data) or self.settings.experiment
 
     def _export(self, path: Path) -> None:
-        from pytest_tipbench.judge.export import build_sheet, write_export
-        from pytest_tipbench.judge.files import sheet_json
+        from pytest_tipbench.judge.export import build_sheet
 
         settings, ledger = self.settings, self.keeper.ledger
         experiment = settings.experiment
@@ -236,13 +284,37 @@ class Commands:
             exported_at=_now(),
         )
         if build.sheet is not None:
-            write_export(path, sheet_json(build.sheet))
+            _write_sheet(path, build.sheet)
             carried = carried_on(settings, *_CARRIED_ON)
             self.lines.append(
                 f"{path}: {build.exported_count} of {build.pending_count} pending tips to score; "
                 f"then: {shlex.join(['pytest', '--judge-apply', str(path), *carried])}"
             )
         self.lines += build.notices
+
+
+def _write_sheet(path: Path, sheet: Sheet) -> None:
+    from pytest_tipbench.judge.export import write_export
+    from pytest_tipbench.judge.files import sheet_json
+
+    if path.suffix.lower() == ".html":
+        from pytest_tipbench.judge.page import page_html
+
+        text = page_html(sheet)
+    else:
+        text = sheet_json(sheet)
+    write_export(path, text, is_untouched=_is_untouched(path))
+
+
+def _is_untouched(path: Path) -> Callable[[bytes], bool]:
+    """Return what tells, of an export of that format, whether it may be overwritten."""
+    if path.suffix.lower() == ".html":
+        from pytest_tipbench.judge.page import is_untouched_page
+
+        return is_untouched_page
+    from pytest_tipbench.judge.reading import is_untouched_export
+
+    return is_untouched_export
 
 
 def _read_sheet(path: Path) -> bytes:

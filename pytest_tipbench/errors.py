@@ -59,7 +59,9 @@ class UnknownNameError(UserMistakeError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.name = name
         names = sorted(set(known))
-        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4) or names[:12]
+        begun = [known_name for known_name in names if name and known_name.startswith(name)]
+        alike = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        nearest = list(dict.fromkeys([*begun, *alike]))[:3] or names[:12]
         offer = f" (did you mean {', '.join(nearest)}?)" if nearest else " (none are defined)"
         super().__init__(f"unknown {kind} {name!r}{offer}")
 

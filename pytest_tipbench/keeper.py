@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import platform
-import shutil
-import subprocess
 from datetime import datetime, timezone
-from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 from pytest_tipbench import __version__
+from pytest_tipbench.environment import environment
 from pytest_tipbench.errors import LedgerError, StoreError, UserMistakeError
 from pytest_tipbench.records import SessionRecord
 from pytest_tipbench.store.ledger import Ledger, SessionEnding
@@ -75,7 +72,7 @@ class Keeper:
                 experiment=settings.experiment,
                 started_at=datetime.now(timezone.utc),
                 tipbench_version=__version__,
-                environment=_environment(settings.root),
+                environment=environment(settings.root),
             )
             keeper.ledger.add_session(session)
             if settings.record is not None:
@@ -336,18 +333,3 @@ def _undelivered_lines(undelivered: Undelivered) -> list[str]:
         "deliver them with: pytest --tracking-sync"
     )
     return [line, *undelivered.refused[1:]]
-
-
-def _environment(root: Path) -> dict[str, str]:
-    facts = {
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-    }
-    git = shutil.which("git")
-    if git is not None:
-        ask = partial(subprocess.run, capture_output=True, text=True, timeout=5, check=False)
-        answer = ask([git, "-C", str(root), "rev-parse", "HEAD"])
-        if answer.returncode == 0:
-            facts["git_commit"] = answer.stdout.strip()
-    return facts

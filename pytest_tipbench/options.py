@@ -258,9 +258,9 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--judge-export",
-        "write pending tips to FILE",
+        "write pending tips to FILE: .json, or .html for a page to score in",
         "FILE",
-        with_suffix(".json"),
+        with_suffix(".json", ".html"),
         names_a_file=True,
     ),
     Option(
@@ -341,6 +341,15 @@ OPTIONS: tuple[Option, ...] = (
         one_of("fail", "ignore"),
         default="fail",
         ini="string",
+    ),
+    Option(
+        "--tipbench-report",
+        "write a report: .html, .md, .json or .csv",
+        "FILE",
+        with_suffix(".html", ".md", ".json", ".csv"),
+        default=(),
+        repeatable=True,
+        names_a_file=True,
     ),
 )
 

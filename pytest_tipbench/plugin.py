@@ -162,6 +162,7 @@ class ControllerHooks:
     ) -> Generator[None, Any, Any]:
         exit_code = session.exitstatus = self._controller.finish(exitstatus)
         result = yield
+        self._controller.add_gates_to_junit(session.config.getoption("xmlpath", None))
         if self._controller.command_only:
             # Some plugins (syrupy) put the code they were called with back: 5, as no test ran.
             session.exitstatus = exit_code

@@ -6,6 +6,7 @@ Built from plain values, it keeps what the cells report and runs the commands.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -247,6 +248,18 @@ class BenchSession:
             cells=self.bench.cells,
         )
         self._findings = self._commands.run()
+
+    def add_gates_to_junit(self, xml_path: str | None) -> None:
+        """Put the verdicts into the JUnit file that pytest has just written, if it has."""
+        verdicts = [(f.board.experiment, v) for f in self._findings for v in f.verdicts]
+        if xml_path is None or not verdicts:
+            return
+        from pytest_tipbench.junit import add_gates
+
+        try:
+            add_gates(Path(xml_path).expanduser(), verdicts)
+        except (OSError, ValueError) as error:
+            self._console.say(f"the gates are not in the JUnit file: {error}")
 
     def write_summary(self) -> None:
         """Print the board and what there is to say about it."""

@@ -76,6 +76,7 @@ class Settings:
     baseline: str | None
     max_drop: float
     gate_pending: Literal["fail", "ignore"]
+    report: tuple[Path, ...]
 
     @property
     def has_command(self) -> bool:
@@ -86,6 +87,7 @@ class Settings:
             or self.judge_schema
             or self.leaderboard
             or self.tracking_sync
+            or self.report
         )
 
     @property
@@ -111,9 +113,10 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] = os.environ
     for field in ("judge_export", "record"):
         if values[field] is not None:
             values[field] = _absolute(values[field], config.invocation_params.dir)
-    values["judge_apply"] = tuple(
-        _absolute(path, config.invocation_params.dir) for path in values["judge_apply"]
-    )
+    for field in ("judge_apply", "report"):
+        values[field] = tuple(
+            _absolute(path, config.invocation_params.dir) for path in values[field]
+        )
     ledger_base = config.invocation_params.dir if "ledger" in values["named"] else root
     values["ledger"] = _absolute(values["ledger"], ledger_base)
     return Settings(

@@ -6,12 +6,12 @@ runs can tell from an item's id alone which tip it stands for.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_tipbench.errors import UserMistakeError
+from pytest_tipbench.files import write_whole
 from pytest_tipbench.judge.files import (
     SCHEMA,
     Sheet,
@@ -233,20 +233,6 @@ def write_export(
     """
     check_target(path, is_untouched=is_untouched)
     try:
-        _write_atomically(path.resolve(), text.encode("utf-8"))
+        write_whole(path.resolve(), text.encode("utf-8"))
     except OSError as error:
         raise UserMistakeError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _write_atomically(target: Path, data: bytes) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile's: its files are private, and a sheet is made to be handed on.
-    temporary = target.with_name(f".tipbench-export-{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -102,20 +102,26 @@ def _told_apart(groups: Sequence[Group], difference: float, kind: str) -> str:
     gap = best.composite - rest[0].composite
     if len(leaders) == 1:
         return f"{best.name} beats {_others(rest, gap, kind)}"
-    together = f"{_joined([group.name for group in leaders], kind)} cannot be told apart"
+    names = [group.name for group in leaders]
+    together = (
+        f"{_joined(names)} cannot be told apart"
+        if len(names) <= _NAMES_SHOWN
+        else f"{len(names)} {kind} ({listed(names, _NAMES_SHOWN)}) lead and cannot be told apart"
+    )
     smallest_gap = leaders[-1].composite - rest[0].composite
     if smallest_gap > difference + _ROUNDING:
         all_of_them = "both" if len(leaders) == 2 else f"all {len(leaders)}"
         return f"{together}; {all_of_them} beat {_others(rest, smallest_gap, kind, 'or more')}"
-    return f"{together}; the best, {best.name}, beats {_others(rest, gap, kind)}"
+    return f"{together}; the first beats {_others(rest, gap, kind)}"
 
 
 def _nobody_told_apart(groups: Sequence[Group], difference: float, kind: str) -> str:
+    who = _joined([group.name for group in groups]) if len(groups) == 2 else f"{len(groups)} {kind}"
     spread = groups[0].composite - groups[-1].composite
-    numbers = f"{spread:.2f} apart, and it takes more than {difference:.2f} to tell"
-    if len(groups) == 2:
-        return f"{groups[0].name} and {groups[1].name} cannot be told apart: {numbers}"
-    return f"none of the {len(groups)} {kind} can be told apart: at most {numbers}"
+    return (
+        f"{who} cannot be told apart: they lie within {spread:.2f}, "
+        f"and only more than {difference:.2f} would tell"
+    )
 
 
 def _others(rest: Sequence[Group], gap: float, kind: str, more: str = "") -> str:
@@ -124,9 +130,7 @@ def _others(rest: Sequence[Group], gap: float, kind: str, more: str = "") -> str
     return f"the other {len(rest)} {kind} by {gap:.2f} or more"
 
 
-def _joined(names: Sequence[str], kind: str) -> str:
-    if len(names) > _NAMES_SHOWN:
-        return f"the best {len(names)} {kind} ({listed(names, _NAMES_SHOWN)})"
+def _joined(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -1,4 +1,4 @@
-"""Owns the MLflow server of the project's own, on this machine; imports http and errors only.
+"""Owns the MLflow server of the project's own; imports http, errors and filelock only.
 
 MLflow is found and started, never imported: that takes a second.
 """
@@ -11,7 +11,6 @@ import os
 import re
 import secrets
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,8 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import filelock
 
 from pytest_tipbench.errors import (
     MissingExtraError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 LOG = ".tipbench/mlflow-server.log"
+LOCK = ".tipbench/mlflow-server.lock"
 
 GRACE_SECONDS = 0.5
 """Between asking and killing: the server itself is gone in 0.2 s, its launcher lingers for 3."""
@@ -42,6 +44,7 @@ _PORT_TRIES = 3
 _LARGEST_LOG_BYTES = 1_000_000
 _SHOWN_LOG_LINES = 8
 _NEEDED_MODULES = ("mlflow", "flask", "uvicorn", "sqlalchemy")  # mlflow-skinny has no server
+_OTHER_SCHEMA = re.compile(r"out-of-date database schema \(found version (\w+)")
 _PORT_TAKEN = re.compile(r"address already in use|only one usage of each socket address", re.I)
 
 
@@ -67,6 +70,8 @@ class EmbeddedServer:
         self._log_begins = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = threading.Event()
+        self._starting = filelock.FileLock(self.root / LOCK, thread_local=False)
+        """Held from the launch until the server answers, in whichever thread that is awaited."""
 
     @property
     def url(self) -> str:
@@ -86,18 +91,55 @@ class EmbeddedServer:
             raise TrackingRefusedError(
                 f"{self.root / DATABASE} is not an SQLite database: move it away for a new one"
             )
+        self._port = _free_port()
+        self._launch_if_alone()
+
+    def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> str:
+        """Wait until the server answers; return its URL.
+
+        Raises:
+            TrackingRefusedError: it cannot start, with the reason from its log.
+            TrackingUnreachableError: it did not answer in time, or was stopped meanwhile.
+        """
+        deadline = time.monotonic() + timeout_seconds
         try:
+            while self._process is None and time.monotonic() < deadline:
+                if self._stopped.wait(0.1):
+                    break
+                self._launch_if_alone()
+            for tries_left in reversed(range(_PORT_TRIES)):
+                if self._answers_before(deadline):
+                    return self.url
+                is_taken = _PORT_TAKEN.search(self._log_text()) is not None
+                if self._stopped.is_set() or not (tries_left and is_taken):
+                    break
+                # Somebody took the port between our choosing it and the server's binding it.
+                self._end()
+                self._port = _free_port()
+                self._launch()
+            raise self._failure(timeout_seconds)
+        finally:
+            self._starting.release()
+
+    def _launch_if_alone(self) -> None:
+        """Launch the server, unless another session is starting its own over the same files.
+
+        MLflow makes a new database in many steps, and two that do so at once spoil it.
+        """
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            self._starting.acquire(blocking=False)
             self._launch()
+        except filelock.Timeout:
+            pass
         except OSError as error:
             raise TrackingRefusedError(
                 f"the embedded MLflow server cannot be started in {self.root}: {error}"
             ) from error
 
     def _launch(self) -> None:
-        self._port = _free_port()
         # Only our own server knows this name, so another one that took the port cannot pass for it.
         self._name = f"{secrets.token_hex(8)}.invalid"
-        self.log.parent.mkdir(parents=True, exist_ok=True)
         size = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("wb" if size > _LARGEST_LOG_BYTES else "ab") as log:
             self._log_begins = log.tell()
@@ -118,25 +160,13 @@ class EmbeddedServer:
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
 
-    def wait_ready(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> str:
-        """Wait until the server answers; return its URL.
-
-        Raises:
-            TrackingRefusedError: it cannot start, with the reason from its log.
-            TrackingUnreachableError: it did not answer in time, or was stopped meanwhile.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        for _ in range(_PORT_TRIES):
-            if self._answers_before(deadline):
-                return self.url
-            if not _PORT_TAKEN.search(self._log_text()):
-                break
-            self.start()  # somebody took the port between our choosing it and the server's using it
-        raise self._failure(timeout_seconds)
-
     def stop(self) -> None:
         """Stop the server with all its processes, and wait for their end; may be called twice."""
         self._stopped.set()
+        self._end()
+        self._starting.release()
+
+    def _end(self) -> None:
         process = self._process
         if process is None or process.stdin is None:
             return
@@ -145,13 +175,13 @@ class EmbeddedServer:
         try:
             process.wait(GRACE_SECONDS + 10)
         except subprocess.TimeoutExpired:
-            _kill_group(process)
+            process.kill()
             process.wait()
 
     def _answers_before(self, deadline: float) -> bool:
         process = self._process
         if process is None:
-            raise RuntimeError("start() comes before wait_ready()")
+            return False
         with contextlib.closing(open_client(self.url, headers={"Host": self._name})) as client:
             while time.monotonic() < deadline and process.poll() is None:
                 with contextlib.suppress(TransportError):
@@ -167,7 +197,12 @@ class EmbeddedServer:
         process = self._process
         if self._stopped.is_set():
             return TrackingUnreachableError("the embedded MLflow server was stopped")
-        if process is not None and process.poll() is None:
+        if process is None:
+            return TrackingUnreachableError(
+                "another session has been starting an MLflow server over the same files for "
+                f"{timeout_seconds:g} s"
+            )
+        if process.poll() is None:
             return TrackingUnreachableError(
                 f"the embedded MLflow server did not answer within {timeout_seconds:g} s; its log "
                 f"is {self.log}"
@@ -175,6 +210,8 @@ class EmbeddedServer:
         return TrackingRefusedError(start_failure(self._log_text(), self.root))
 
     def _log_text(self) -> str:
+        if self._process is None:
+            return ""
         with self.log.open("rb") as log:
             log.seek(self._log_begins)
             return log.read().decode("utf-8", "replace")
@@ -217,10 +254,11 @@ def server_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def start_failure(log: str, root: Path) -> str:
     """Say why the server did not start, and what mends it, from what it logged."""
     database = root / DATABASE
-    if "Detected out-of-date database schema" in log:
+    revision = _OTHER_SCHEMA.search(log)
+    if revision and _knows_revision(revision[1]):
         command = _in_folder(root, f"mlflow db upgrade sqlite:///{DATABASE}")
         return f"{database} was made by an older MLflow: take a copy of it, then run `{command}`"
-    if "Can't locate revision" in log:
+    if revision or "Can't locate revision" in log:
         return (
             f"{database} was made by a newer MLflow than the installed one: "
             "pip install --upgrade mlflow"
@@ -230,6 +268,16 @@ def start_failure(log: str, root: Path) -> str:
     lines = [line for line in log.splitlines() if line.strip()][-_SHOWN_LOG_LINES:]
     said = "\n".join(["its log ends with:", *(f"  {line}" for line in lines)])
     return f"the embedded MLflow server did not start; {said if lines else 'it logged nothing'}"
+
+
+def _knows_revision(revision: str) -> bool:
+    """Say whether the installed MLflow can migrate a database from there."""
+    package = importlib.util.find_spec("mlflow")
+    folders = package.submodule_search_locations or () if package is not None else ()
+    return any(
+        any(Path(folder, "store/db_migrations/versions").glob(f"{revision}_*.py"))
+        for folder in folders
+    )
 
 
 def _in_folder(folder: Path, command: str) -> str:
@@ -252,11 +300,3 @@ def _free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        if os.name == "nt":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)

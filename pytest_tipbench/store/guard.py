@@ -1,8 +1,8 @@
-"""Runs a command that ends with its parent: a script of the standard library alone.
+"""Owns running a command that ends with its parent: a script of the standard library alone.
 
 ``python guard.py GRACE_SECONDS COMMAND…`` with a pipe as standard input. When the pipe reaches its
 end, as it does however the parent ends, the command is asked to stop, and after the grace period it
-is killed with all its children. Start it in a process group of its own.
+is killed with all its children.
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     grace_seconds, *command = arguments
     parent = os.getppid()
     pipe_has_ended = threading.Event()
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - what we are for
+    child = subprocess.Popen(  # noqa: S603 - what we are for
+        command, stdin=subprocess.DEVNULL, start_new_session=True
+    )
     threading.Thread(target=_watch_pipe, args=(pipe_has_ended,), daemon=True).start()
     while child.poll() is None:
         # A child that the parent forked may hold the pipe open after the parent's end.
         if pipe_has_ended.wait(POLL_SECONDS) or os.getppid() != parent:
-            _end(child, float(grace_seconds))
+            _ask_to_stop(child, float(grace_seconds))
             break
-    _kill_left_overs(child)
+    _kill_all(child)
     return child.wait()
 
 
@@ -44,24 +46,22 @@ def _watch_pipe(has_ended: threading.Event) -> None:
     has_ended.set()
 
 
-def _end(child: subprocess.Popen[bytes], grace_seconds: float) -> None:
-    if os.name != "nt":  # there, terminate() would orphan the child's own children
-        child.terminate()
+def _ask_to_stop(child: subprocess.Popen[bytes], grace_seconds: float) -> None:
+    if os.name == "nt":
+        return  # there is only killing
+    child.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(grace_seconds if os.name != "nt" else 0)
+        child.wait(grace_seconds)
 
 
-def _kill_left_overs(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the command's tree; on POSIX the group, which we are part of."""
+def _kill_all(child: subprocess.Popen[bytes]) -> None:
+    """Kill the command, where it is still there, and the children that it has left."""
     if os.name == "nt":
         command = ["taskkill", "/F", "/T", "/PID", str(child.pid)]
         subprocess.run(command, check=False, capture_output=True)  # noqa: S603 - a fixed command
         return
-    child_code = child.poll()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.killpg(0, signal.SIGTERM)
-    if child_code is None:
-        os.killpg(0, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

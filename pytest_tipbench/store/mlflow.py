@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 from pytest_tipbench import __version__
 from pytest_tipbench.store import mlflow_runs, mlflow_values
 from pytest_tipbench.store.base import Pulled
-from pytest_tipbench.store.mlflow_api import MlflowApi, TrackedRun, says_deleted
+from pytest_tipbench.store.mlflow_api import (
+    ArtifactTroubleError,
+    MlflowApi,
+    TrackedRun,
+    says_deleted,
+)
 from pytest_tipbench.store.mlflow_client import MlflowClient
 from pytest_tipbench.store.mlflow_errors import RefusalError
 from pytest_tipbench.store.mlflow_settings import read_client_settings
@@ -200,12 +205,14 @@ class MlflowStore:
 
 
 class _Pull:
-    """What one pull has read so far; a record that is there twice counts once."""
+    """What one pull has read so far; of a record that is there twice, the first run counts."""
 
     def __init__(self, api: MlflowApi) -> None:
+        self.is_whole = True
+        """False where the server failed to give something that another pull may get."""
         self._api = api
         self._runs: dict[str, RunRecord] = {}
-        self._tracking_run_ids: dict[str, str] = {}
+        self._copies: dict[str, list[tuple[float, str]]] = {}
         self._judgements: dict[str, Judgement] = {}
         self._applies: dict[str, ApplyRecord] = {}
         self._sessions: dict[str, SessionRecord] = {}
@@ -222,8 +229,9 @@ class _Pull:
                 pass  # still being written; it comes again when it is whole
             elif kind == "cell":
                 record = mlflow_runs.read_cell(run.tags, read_artifact)
-                if self._runs.setdefault(record.run_id, record) is record:
-                    self._tracking_run_ids[record.run_id] = run.run_id
+                self._runs[record.run_id] = record
+                copies = self._copies.setdefault(record.run_id, [])
+                copies.append((run.delivered_at or 0.0, run.run_id))
             elif kind == "judging":
                 apply, judgements = mlflow_runs.read_apply(run.tags, read_artifact)
                 self._applies[apply.apply_id] = apply
@@ -231,6 +239,7 @@ class _Pull:
             else:
                 self._unreadable.append(f"{_named(run)}: of the unknown kind {kind!r}")
         except ValueError as error:
+            self.is_whole = self.is_whole and not isinstance(error, ArtifactTroubleError)
             reason = " ".join(str(error).split())
             self._unreadable.append(f"{_named(run)}: {reason[:300]}")
 
@@ -238,7 +247,7 @@ class _Pull:
         return Pulled(
             cursor=cursor,
             runs=tuple(self._runs.values()),
-            tracking_run_ids=self._tracking_run_ids,
+            tracking_run_ids={run_id: min(copies)[1] for run_id, copies in self._copies.items()},
             judgements=tuple(self._judgements.values()),
             applies=tuple(self._applies.values()),
             sessions=tuple(self._sessions.values()),

@@ -18,6 +18,7 @@ from pytest_tipbench.store.mlflow_errors import (
     NOT_FOUND,
     NOT_SERVED,
     RefusalError,
+    UnansweredError,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,12 @@ Json = dict[str, Any]
 DELIVERED_AT_METRIC = "tipbench.delivered_at"
 """Unix seconds by the server's clock: what a later pull asks for, whatever the run's own times."""
 PAGE_SIZE = 500
+ARTIFACT_PATIENCE_SECONDS = 3.0
 _LONGEST_EXPERIMENT_NAME = 500
+
+
+class ArtifactTroubleError(ValueError):
+    """The server fails to give an artifact; another time it may."""
 
 
 @dataclass(frozen=True)
@@ -331,6 +337,7 @@ class MlflowApi:
         """Return an artifact's text, from its tags or from the server.
 
         Raises:
+            ArtifactTroubleError: the server has it, or ought to, and fails to give it.
             ValueError: there is none, or it is not UTF-8.
         """
         text = mlflow_values.join(artifact_tag(name), run.tags)
@@ -340,11 +347,16 @@ class MlflowApi:
         if path is None:
             raise ValueError(f"it has no artifact {name}")
         try:
-            return self.client.get_artifact(path).decode("utf-8")
+            content = self.client.get_artifact(path, patience_seconds=ARTIFACT_PATIENCE_SECONDS)
         except RefusalError as error:
             if error.status == 404 or error.error_code == NOT_SERVED:
                 raise ValueError(f"its artifact {name} cannot be had: {error}") from error
             raise
+        except UnansweredError as error:
+            if error.status == 500:  # MLflow 2 says so of a missing file, too
+                raise ArtifactTroubleError(f"its artifact {name} cannot be had: {error}") from error
+            raise
+        return content.decode("utf-8")
 
     def _artifact_path(self, run: TrackedRun, name: str) -> str | None:
         """Return the path under the server's artifact route; None where it does not proxy them."""

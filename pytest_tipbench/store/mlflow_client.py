@@ -60,7 +60,7 @@ class MlflowClient:
         self._client: httpx.Client | None = None
         self._opening = threading.Lock()
         self._closed = threading.Event()
-        self._server_clock = (time.time(), time.monotonic())
+        self._clock_offset: float | None = None
 
     def call(
         self,
@@ -126,9 +126,11 @@ class MlflowClient:
         """Upload an artifact; raises as :meth:`call`, the code ``NOT_SERVED`` too."""
         self._retrying(None)(lambda: self._send("PUT", f"{ARTIFACTS}/{path}", content))
 
-    def get_artifact(self, path: str) -> bytes:
+    def get_artifact(self, path: str, *, patience_seconds: float | None = None) -> bytes:
         """Download an artifact; raises as :meth:`call`."""
-        return self._retrying(None)(lambda: self._send("GET", f"{ARTIFACTS}/{path}").content)
+        return self._retrying(patience_seconds)(
+            lambda: self._send("GET", f"{ARTIFACTS}/{path}").content
+        )
 
     def version(self) -> str:
         """Return the version that the server tells everyone, ``unknown`` where it tells none."""
@@ -139,9 +141,10 @@ class MlflowClient:
         return text if text[:1].isdigit() and len(text) < 40 else "unknown"
 
     def server_time(self) -> float:
-        """Return the server's clock in Unix seconds, by its last answer (ours before the first)."""
-        told, at = self._server_clock
-        return told + time.monotonic() - at
+        """Return the server's clock in Unix seconds, by its answers (ours before the first)."""
+        if self._clock_offset is None:
+            return time.time()
+        return self._clock_offset + time.monotonic()
 
     def close(self) -> None:
         """Close the connection and end every wait between tries; may be called twice."""
@@ -207,7 +210,9 @@ class MlflowClient:
                 may_still_be_at_it=error.kind == "timeout" and error.may_have_been_applied,
             ) from error
         if (told := unix_seconds(response.headers.get("date"))) is not None:
-            self._server_clock = (told, time.monotonic())
+            # A Date is cut to whole seconds, so the latest of all is the nearest.
+            offset = told - time.monotonic()
+            self._clock_offset = max(offset, self._clock_offset or offset)
         if not response.is_success:
             raise refusal(response, self.settings)
         return response

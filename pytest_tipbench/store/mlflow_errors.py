@@ -39,11 +39,14 @@ class UnansweredError(TrackingUnreachableError):
         may_have_been_applied: bool,
         may_still_be_at_it: bool = False,
         retry_after_seconds: float | None = None,
+        status: int | None = None,
     ) -> None:
         self.may_have_been_applied = may_have_been_applied
         self.may_still_be_at_it = may_still_be_at_it
         """True after a timeout: the server can apply the request any moment from now."""
         self.retry_after_seconds = retry_after_seconds
+        self.status = status
+        """Of the answer, where there was one."""
         super().__init__(message)
 
 
@@ -77,6 +80,7 @@ def refusal(response: httpx.Response, settings: ClientSettings) -> UnansweredErr
             may_have_been_applied=status != 429 and not collided,
             may_still_be_at_it=status in _MAY_STILL_BE_AT_IT,
             retry_after_seconds=_retry_after(response.headers.get("retry-after")),
+            status=status,
         )
     return RefusalError(
         _explained(response, settings, said), status=status, error_code=code, detail=detail

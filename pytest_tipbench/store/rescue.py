@@ -6,6 +6,7 @@ to the first folder that takes it, and the next session that writes puts it into
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def rescue_files(ledger: Path) -> tuple[Path, ...]:
     """Return where runs of that ledger may wait, in the order in which the places are tried."""
-    mark = hashlib.sha256(str(ledger).encode()).hexdigest()[:12]
+    mark = hashlib.sha256(os.fsencode(ledger)).hexdigest()[:12]
     name = f"tipbench-rescue-{mark}.jsonl"
     folders = (ledger.parent, user_data_path("pytest-tipbench"), Path(tempfile.gettempdir()))
     return tuple(folder / name for folder in folders)
@@ -33,8 +34,9 @@ def rescue(ledger: Path, record: RunRecord) -> Path | None:
     for path in rescue_files(ledger):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="ascii") as file:
-                file.write(to_json(record) + "\n")
+            with path.open("ab") as file:
+                # It begins a line: a line before it may have been cut off by a full disk.
+                file.write(f"\n{to_json(record)}\n".encode("ascii"))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -46,28 +48,36 @@ def rescue(ledger: Path, record: RunRecord) -> Path | None:
 def take_back(ledger: Path, add_run: Callable[[RunRecord], bool]) -> tuple[str, ...]:
     """Put waiting runs into the ledger; return what there is to say.
 
-    A file goes only once all its lines are in the ledger; a line that was cut off (the disk was
-    full) stays where it is.
+    A file goes once all its lines are in the ledger. One with a line that is no whole run (it was
+    cut off by a full disk, or is a newer release's) stays as it is: taking the others back again
+    changes nothing.
+
+    Raises:
+        LedgerError: the ledger does not take a run; the files stay.
     """
     said: list[str] = []
+    taken = 0
     for path in rescue_files(ledger):
-        if not path.exists():
+        try:
+            lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        except FileNotFoundError:
             continue
-        unreadable: list[str] = []
-        count = 0
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        except OSError as error:
+            said.append(f"{path} may hold runs and cannot be read: {error.strerror or error}")
+            continue
+        unreadable = 0
+        for line in lines:
             try:
                 record = from_json(RunRecord, line)
             except ValueError:
-                unreadable.append(line)
-                continue
-            add_run(record)
-            count += 1
+                unreadable += 1
+            else:
+                taken += add_run(record)
         if unreadable:
-            path.write_text("".join(f"{line}\n" for line in unreadable), encoding="utf-8")
-            said.append(f"{len(unreadable)} lines of {path} are no whole runs and stay there")
+            said.append(f"{path} stays: lines in it that are no whole runs: {unreadable}")
         else:
-            path.unlink()
-        if count:
-            said.append(f"{count} runs that the ledger could not take before are in it now")
+            with contextlib.suppress(OSError):
+                path.unlink()
+    if taken:
+        said.append(f"runs that the ledger could not take before and has now: {taken}")
     return tuple(said)

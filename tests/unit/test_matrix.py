@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from pytest_tipbench.errors import UnknownNameError
+from pytest_tipbench.errors import UnknownNameError, UserMistakeError
 from pytest_tipbench.matrix import (
     build_matrix,
     cell_id_of,
@@ -87,3 +90,34 @@ def test_the_cell_id_is_what_a_node_id_has_in_brackets() -> None:
         "llamacpp/a[1].gguf-v1-x"
     )
     assert cell_id_of("evals/test_tips.py::test_tips") is None
+
+
+@pytest.mark.parametrize(
+    ("node_id", "expected"),
+    [
+        ("evals/test_tips.py::TestTips::test_tips[m-v1-s]", "m-v1-s"),
+        ("my[work]/test_tips.py::test_tips[m-v1-s]", "m-v1-s"),
+        ("my[work]/test_tips.py::test_tips", None),
+        ("my[work]/test_tips.py", None),
+        # `--dist loadgroup` puts the group behind the name.
+        ("evals/test_tips.py::test_tips[m-v1-s]@gpu", "m-v1-s"),
+        ("evals/test_tips.py::test_tips[openai/a@b-v1-s]", "openai/a@b-v1-s"),
+        ("evals/test_tips.py::test_tips[a]b@c[d]-v1-s]", "a]b@c[d]-v1-s"),
+        ("evals/test_tips.py::test_tips[a::b[1]-v1-s]", "a::b[1]-v1-s"),
+        ("evals/test_tips.py::test_tips[]", ""),
+    ],
+)
+def test_brackets_elsewhere_do_not_mislead(node_id: str, expected: str | None) -> None:
+    assert cell_id_of(node_id) == expected
+
+
+def test_two_cells_with_one_id_are_refused() -> None:
+    prompts = [PROMPTS[0], PROMPTS[0].model_copy(update={"version": "v1-late"})]
+    scenarios = [SCENARIOS[0].model_copy(update={"id": name}) for name in ("late-zoe", "zoe")]
+    with pytest.raises(UserMistakeError, match=r"two cells have the id 'qwen2.5:0.5b-v1-late-zoe'"):
+        build_matrix(MODELS[:1], prompts, scenarios, 1)
+
+
+def test_importing_the_matrix_does_not_import_pydantic() -> None:
+    program = "import sys, pytest_tipbench.matrix; sys.exit('pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tipbench.commands import Commands, check_commands, read_gates
+from pytest_tipbench.errors import JudgeFileError, UnknownNameError, UserMistakeError
+from pytest_tipbench.keeper import Keeper
+from tests.unit.bench_samples import a_cell, a_reference, evaluation, settings
+from tests.unit.board_samples import RUBRIC, a_run, judged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_tipbench.records import RunRecord
+
+
+class Project:
+    """A ledger with runs in it, and commands over it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._keeper: Keeper | None = None
+
+    @property
+    def keeper(self) -> Keeper:
+        if self._keeper is None:
+            self._keeper = Keeper.for_cells(
+                settings(self.root), RUBRIC, "session", lambda _line: None
+            )
+        return self._keeper
+
+    def keep(self, *runs: RunRecord) -> None:
+        for run in runs:
+            self.keeper.keep(run)
+
+    def commands(self, *, cells: Any = (), **changes: Any) -> Commands:
+        changes.setdefault("named", frozenset(changes))
+        return Commands(
+            settings(self.root, **changes), evaluation(self.root), self.keeper, "ada", cells=cells
+        )
+
+    def export(self, name: str = "sheet.json", **changes: Any) -> Path:
+        path = self.root / name
+        self.commands(judge_export=path, judge_anchors=0, **changes).run()
+        return path
+
+    def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[Project]:
+    made = Project(tmp_path)
+    yield made
+    made.close()
+
+
+def fill(sheet: Path, score: int = 4) -> Path:
+    document = json.loads(sheet.read_text(encoding="utf-8"))
+    for item in document["items"]:
+        item["scores"] = dict.fromkeys(item["scores"], score)
+    document["judge"] = "ada"
+    sheet.write_text(json.dumps(document), encoding="utf-8")
+    return sheet
+
+
+# --- before anything is done ------------------------------------------------------------------
+
+
+def test_gates_are_read_with_the_rubrics_criteria(tmp_path: Path) -> None:
+    gates = read_gates(settings(tmp_path, gate=("tone>=2",), min_composite=3.5), RUBRIC)
+    assert [gate.text for gate in gates] == ["tone>=2", "composite>=3.5"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"gate": ("charm>=2",)}, "unknown gate metric 'charm'"),
+        ({"gate": ("tone about 2",)}, "METRIC OP NUMBER"),
+    ],
+)
+def test_a_bad_gate_is_told_before_anything(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserMistakeError, match=said):
+        check_commands(settings(tmp_path, **changes), evaluation(tmp_path))
+
+
+def test_a_sheet_that_is_not_there_is_told_before_anything(tmp_path: Path) -> None:
+    given = settings(tmp_path, judge_apply=(tmp_path / "none.json",))
+    with pytest.raises(UserMistakeError, match=r"none\.json: there is no such file"):
+        check_commands(given, evaluation(tmp_path))
+    with pytest.raises(UserMistakeError, match="there is no such file"):
+        check_commands(settings(tmp_path, judge_apply=(tmp_path,)), evaluation(tmp_path))
+
+
+def test_a_file_that_is_no_export_is_not_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "mine.json"
+    target.write_text('{"mine": 1}', encoding="utf-8")
+    with pytest.raises(UserMistakeError, match=r"mine\.json"):
+        check_commands(settings(tmp_path, judge_export=target), evaluation(tmp_path))
+
+
+# --- the board --------------------------------------------------------------------------------
+
+
+def test_the_board_is_of_the_experiment_alone(project: Project) -> None:
+    project.keep(a_run(), a_run("other:1b").model_copy(update={"experiment": "another"}))
+    (finding,) = project.commands(leaderboard=True).run()
+    assert [row.model for row in finding.board.rows] == ["small:1b"]
+    (finding,) = project.commands(experiment="another").run()
+    assert [row.model for row in finding.board.rows] == ["other:1b"]
+
+
+def test_an_empty_experiment_is_an_empty_board(project: Project) -> None:
+    (finding,) = project.commands().run()
+    assert finding.board.rows == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "models"),
+    [
+        ({"models": ("small:1b",)}, ["small:1b"]),
+        ({"models": ("*:1b",)}, ["small:1b", "other:1b"]),
+        ({"models": ("ollama/other:1b",)}, ["other:1b"]),
+        ({"models": ("installed",)}, ["small:1b", "other:1b"]),
+        ({"prompts": ("v2",)}, ["other:1b"]),
+        ({"scenarios": ("s0*",)}, ["small:1b", "other:1b"]),
+    ],
+    ids=str,
+)
+def test_the_call_narrows_the_board(
+    project: Project, changes: dict[str, Any], models: list[str]
+) -> None:
+    project.keep(a_run(), a_run("other:1b", "v2", digest="digest-b"))
+    (finding,) = project.commands(**changes).run()
+    assert sorted(row.model for row in finding.board.rows) == sorted(models)
+
+
+def test_the_configuration_narrows_no_board(project: Project) -> None:
+    project.keep(a_run(), a_run("other:1b", "v2", digest="digest-b"))
+    (finding,) = project.commands(
+        models=("small:1b",), prompts=("v1",), scenarios=("s01",), named=frozenset()
+    ).run()
+    assert len(finding.board.rows) == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"models": ("smal:1b",)}, {"prompts": ("v9",)}, {"scenarios": ("s99",)}], ids=str
+)
+def test_a_name_that_no_run_bears_is_unknown(project: Project, changes: dict[str, Any]) -> None:
+    project.keep(a_run())
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        project.commands(**changes).run()
+
+
+def test_a_model_of_this_call_that_has_no_run_yet_is_known(project: Project) -> None:
+    project.keep(a_run())  # and then -x ended the session before the other model's first cell
+    matrix = [a_cell(model=a_reference(name, "ollama")) for name in ("small:1b", "other:1b")]
+    (finding,) = project.commands(models=("small:1b", "other:1b"), cells=matrix).run()
+    assert [row.model for row in finding.board.rows] == ["small:1b"]
+
+
+def test_the_newest_run_of_a_fingerprint_counts(project: Project) -> None:
+    project.keep(a_run(minutes=0), a_run(minutes=5, tips=["A newer tip of its own"]))
+    (finding,) = project.commands().run()
+    assert finding.board.pending_tips == 1
+
+
+def test_gates_and_baseline_are_held_against_the_board(project: Project) -> None:
+    project.keep(a_run())
+    (finding,) = project.commands(
+        gate=("usable_rate>=1",), min_composite=3.0, baseline="main"
+    ).run()
+    assert [verdict.status for verdict in finding.verdicts] == ["PASS", "UNDECIDED", "UNDECIDED"]
+    assert finding.verdicts[2].detail == "the baseline has no such row"
+    assert finding.fails
+
+
+def test_a_baseline_without_the_named_model_is_undecided_not_a_mistake(project: Project) -> None:
+    before = a_run("old:1b").model_copy(update={"experiment": "main"})
+    project.keep(a_run("new:1b"), before)
+    (finding,) = project.commands(models=("new:1b",), baseline="main").run()
+    assert [verdict.status for verdict in finding.verdicts] == ["UNDECIDED"]
+    assert finding.verdicts[0].detail == "the baseline has no such row"
+
+
+def test_a_gate_on_diversity_needs_no_further_option(project: Project) -> None:
+    diverse = {"distinct_2": 0.9, "self_similarity": 0.1}
+    project.keep(a_run(diversity=diverse), a_run(scenario="s02", diversity=diverse))
+    (finding,) = project.commands(gate=("distinct_2>=0.5",)).run()
+    assert finding.verdicts[0].status == "PASS"
+
+
+# --- sheets out and in ------------------------------------------------------------------------
+
+
+def test_an_export_says_what_to_do_next_with_all_that_is_needed(project: Project) -> None:
+    project.keep(a_run())
+    path = project.root / "my sheet.json"
+    ledger = project.root / ".tipbench" / "ledger.db"
+    commands = project.commands(judge_export=path, judge_anchors=0, ledger=ledger)
+    commands.run()
+    said = next(line for line in commands.lines if "then: " in line)
+    assert "2 of 2 pending tips" in said
+    assert shlex.split(said.split("then: ")[1]) == [
+        "pytest",
+        "--judge-apply",
+        str(path),
+        "--ledger",
+        str(ledger),
+    ]
+
+
+def test_with_nothing_pending_no_file_is_written_and_that_is_said(project: Project) -> None:
+    run = a_run()
+    project.keep(run)
+    fill(project.export())
+    project.commands(judge_apply=(project.root / "sheet.json",), judge_max_drift=9).run()
+    commands = project.commands(judge_export=project.root / "next.json")
+    commands.run()
+    assert not (project.root / "next.json").exists()
+    assert any("pending" in line for line in commands.lines)
+
+
+def test_applying_scores_the_board_and_applying_again_changes_nothing(project: Project) -> None:
+    project.keep(a_run(), a_run(scenario="s02"))
+    sheet = fill(project.export())
+    for _ in range(2):
+        (finding,) = project.commands(judge_apply=(sheet,)).run()
+        assert finding.board.pending_cells == 0
+        assert finding.board.rows[0].composite == 4.0
+        assert len(project.keeper.ledger.judgements()) == 4
+    assert len(finding.applies) == 1
+
+
+def test_the_sheets_own_experiment_counts_where_none_is_named(project: Project) -> None:
+    project.keep(a_run().model_copy(update={"experiment": "another"}))
+    sheet = fill(project.export(experiment="another"))
+    (finding,) = project.commands(judge_apply=(sheet,), named=frozenset({"judge_apply"})).run()
+    assert finding.board.experiment == "another"
+    assert finding.board.pending_cells == 0
+
+
+def test_cells_and_a_sheet_of_another_experiment_show_both_the_cells_first(
+    project: Project,
+) -> None:
+    project.keep(a_run(), a_run().model_copy(update={"experiment": "another", "run_id": "b" * 32}))
+    sheet = fill(project.export(experiment="another"))
+    findings = project.commands(
+        judge_apply=(sheet,), named=frozenset({"judge_apply"}), cells=[a_cell()]
+    ).run()
+    assert [finding.board.experiment for finding in findings] == ["tip-bench", "another"]
+
+
+def test_a_sheet_of_another_experiment_than_the_named_one_is_refused(project: Project) -> None:
+    project.keep(a_run().model_copy(update={"experiment": "another"}))
+    sheet = fill(project.export(experiment="another"))
+    with pytest.raises(UserMistakeError, match="another"):
+        project.commands(judge_apply=(sheet,), experiment="tip-bench").run()
+    assert project.keeper.ledger.judgements() == []
+
+
+def test_one_faulty_sheet_among_several_writes_nothing_and_all_faults_are_told(
+    project: Project,
+) -> None:
+    project.keep(a_run(), a_run(scenario="s02"))
+    good = fill(project.export("good.json"))
+    bad, worse = project.root / "bad.json", project.root / "worse.json"
+    bad.write_text(good.read_text(encoding="utf-8").replace('"tone": 4', '"tone": 9'), "utf-8")
+    worse.write_bytes(b"\xff\xfe{")
+    with pytest.raises(UserMistakeError) as mistake:
+        project.commands(judge_apply=(good, bad, worse)).run()
+    assert str(bad) in str(mistake.value)
+    assert str(worse) in str(mistake.value)
+    assert project.keeper.ledger.judgements() == []
+
+
+def test_a_sheet_that_went_away_is_one_clear_line(project: Project) -> None:
+    with pytest.raises(UserMistakeError, match=r"--judge-apply .*gone\.json: No such file"):
+        project.commands(judge_apply=(project.root / "gone.json",)).run()
+
+
+def test_apply_comes_before_export_and_export_before_the_board(project: Project) -> None:
+    project.keep(a_run())
+    sheet = fill(project.export())
+    target = project.root / "after.json"
+    commands = project.commands(judge_apply=(sheet,), judge_export=target)
+    (finding,) = commands.run()
+    assert not target.exists()  # the sheet judged all there was
+    assert finding.board.pending_cells == 0
+
+
+def test_faults_of_a_judge_file_are_the_users_to_mend() -> None:
+    assert issubclass(JudgeFileError, UserMistakeError)
+    assert judged(a_run(), 4)[0].judge == "anna"

@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tipbench.errors import UnknownNameError, UserMistakeError
+from pytest_tipbench.items import (
+    attach_run,
+    cell_of,
+    complete,
+    order_by_model,
+    parametrize,
+    release_after,
+)
+from pytest_tipbench.reporting import detach
+from pytest_tipbench.startup import BENCH, MISTAKE, RUN
+from tests.unit.bench_samples import a_cell, a_reference
+from tests.unit.board_samples import a_run
+from tests.unit.test_reporting import a_report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_tipbench.records import Cell, RunRecord
+
+SMALL, OTHER = a_reference("fake/small"), a_reference("fake/other")
+
+
+class Runner:
+    def __init__(self) -> None:
+        self.ran: list[Cell] = []
+        self.released: list[str] = []
+
+    def run(self, cell: Cell) -> RunRecord:
+        self.ran.append(cell)
+        return a_run().model_copy(update={"cell": cell})
+
+    def release(self, cell: Cell) -> None:
+        self.released.append(cell.model.text)
+
+
+class Bench:
+    """As much of the bench as items ask for."""
+
+    def __init__(self, cells: Sequence[Cell] = (), mistake: UserMistakeError | None = None) -> None:
+        self.models = (SMALL, OTHER)
+        self.runner = Runner()
+        self._cells = tuple(cells)
+        self._mistake = mistake
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        if self._mistake is not None:
+            raise self._mistake
+        return self._cells
+
+
+def a_config(bench: Bench) -> Any:
+    stash = pytest.Stash()
+    stash[BENCH] = bench  # type: ignore[assignment]  # a double
+    return SimpleNamespace(stash=stash)
+
+
+def an_item(config: Any, cell: Cell | None, name: str | None = None) -> Any:
+    made = SimpleNamespace(
+        config=config,
+        nodeid=f"evals/test_tips.py::{name or f'test_tips[{cell.id if cell else 1}]'}",
+        stash=pytest.Stash(),
+        user_properties=[],
+    )
+    if cell is not None:
+        made.callspec = SimpleNamespace(params={"tip_cell": cell})
+    return made
+
+
+class Metafunc:
+    def __init__(self, bench: Bench, *fixtures: str) -> None:
+        self.config = a_config(bench)
+        self.fixturenames = list(fixtures)
+        self.calls: list[tuple[str, tuple[Cell, ...], list[str]]] = []
+
+    def parametrize(self, name: str, values: tuple[Cell, ...], *, ids: list[str]) -> None:
+        self.calls.append((name, values, ids))
+
+
+# --- collection -------------------------------------------------------------------------------
+
+
+def test_one_item_is_made_per_cell() -> None:
+    cells = (a_cell(), a_cell(scenario="s02"))
+    metafunc = Metafunc(Bench(cells), "tip_run", "tip_cell")
+    parametrize(metafunc)  # type: ignore[arg-type]  # a double
+    assert metafunc.calls == [("tip_cell", cells, ["fake/small-v1-s01", "fake/small-v1-s02"])]
+
+
+def test_a_test_that_asks_for_no_cell_is_left_alone() -> None:
+    metafunc = Metafunc(Bench(mistake=UserMistakeError("never read")), "tmp_path")
+    parametrize(metafunc)  # type: ignore[arg-type]  # a double
+    assert metafunc.calls == []
+
+
+def test_a_mistake_is_kept_for_the_controller() -> None:
+    mistake = UnknownNameError("prompt version", "v9", ["v1"])
+    metafunc = Metafunc(Bench(mistake=mistake), "tip_cell")
+    parametrize(metafunc)  # type: ignore[arg-type]  # a double
+    assert metafunc.config.stash[MISTAKE] is mistake
+    assert metafunc.calls == [("tip_cell", (), [])]
+
+
+def test_a_cell_is_found_on_its_item_alone() -> None:
+    config, cell = a_config(Bench()), a_cell()
+    assert cell_of(an_item(config, cell)) == cell
+    assert cell_of(an_item(config, None)) is None
+    other = an_item(config, None)
+    other.callspec = SimpleNamespace(params={"x": 1})
+    assert cell_of(other) is None
+
+
+# --- order ------------------------------------------------------------------------------------
+
+
+def test_a_models_cells_are_brought_together_and_others_keep_their_places() -> None:
+    config = a_config(Bench())
+    small = [an_item(config, a_cell(model=SMALL, scenario=name)) for name in ("s01", "s02")]
+    other = [an_item(config, a_cell(model=OTHER, scenario=name)) for name in ("s01", "s02")]
+    stranger, stranger_too = an_item(config, None), an_item(config, None)
+    items = [other[0], stranger, small[1], other[1], stranger_too, small[0]]
+    order_by_model(items)
+    # Among a model's cells the shuffled order stays: only loading is what has to be kept down.
+    assert items == [small[1], stranger, small[0], other[0], stranger_too, other[1]]
+
+
+def test_without_cells_nothing_is_touched() -> None:
+    items = [an_item(a_config(Bench()), None), an_item(a_config(Bench()), None)]
+    before = list(items)
+    order_by_model(items)
+    assert items == before
+    order_by_model([])
+
+
+# --- one item ---------------------------------------------------------------------------------
+
+
+def test_the_record_rides_on_the_setups_report_and_its_facts_on_the_item() -> None:
+    cell = a_cell()
+    item = an_item(a_config(Bench()), cell)
+    record = complete(item, cell)
+    assert ("tipbench.scenario", "s01") in item.user_properties
+    report = a_report()
+    attach_run(item, report)
+    assert detach(report) == record == item.stash[RUN]
+
+
+@pytest.mark.parametrize("when", ["call", "teardown"])
+def test_the_record_rides_once(when: str) -> None:
+    cell = a_cell()
+    item = an_item(a_config(Bench()), cell)
+    complete(item, cell)
+    report = a_report()
+    report.when = when  # type: ignore[assignment]  # one of pytest's own words
+    attach_run(item, report)
+    assert detach(report) is None
+
+
+def test_an_item_without_a_record_attaches_none() -> None:
+    report = a_report()
+    attach_run(an_item(a_config(Bench()), a_cell()), report)
+    assert detach(report) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["test_tips[1-fake/small-v1-s01]", "test_tips[fake/small-v1-s01-1]", "test_tips"]
+)
+def test_an_item_whose_name_does_not_tell_its_cell_is_never_generated(name: str) -> None:
+    bench, cell = Bench(), a_cell()
+    with pytest.raises(UserMistakeError, match="takes no other parameter"):
+        complete(an_item(a_config(bench), cell, name), cell)
+    assert bench.runner.ran == []
+
+
+@pytest.mark.parametrize(
+    ("next_cell", "released"),
+    [
+        (a_cell(scenario="s02"), []),
+        (a_cell(model=OTHER), ["fake/small"]),
+        (None, ["fake/small"]),
+    ],
+    ids=["the same model", "another model", "no cell"],
+)
+def test_a_model_is_given_back_after_its_last_cell(
+    next_cell: Cell | None, released: list[str]
+) -> None:
+    bench = Bench()
+    config = a_config(bench)
+    following = an_item(config, next_cell)
+    release_after(an_item(config, a_cell()), following)
+    assert bench.runner.released == released
+
+
+def test_the_sessions_last_item_gives_back_too_and_a_strangers_nothing() -> None:
+    bench = Bench()
+    config = a_config(bench)
+    release_after(an_item(config, None), an_item(config, a_cell()))
+    assert bench.runner.released == []
+    release_after(an_item(config, a_cell()), None)
+    assert bench.runner.released == ["fake/small"]
