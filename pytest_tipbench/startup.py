@@ -68,9 +68,10 @@ def configure(config: pytest.Config) -> BenchSession | None:
         UserMistakeError: a mistake that can be seen without collecting anything.
     """
     settings = read_settings(config)
-    is_aimed_at_cells = _is_aimed_at(config, settings.evals)
+    command_only = _is_command_only(config, settings)
+    is_aimed_at_cells = not command_only and _is_aimed_at(config, settings.evals)
     if is_aimed_at_cells:
-        config.stash[_UNDO] = interrupt_on_termination()
+        heed_termination(config)
     if _is_worker(config):
         given = json.loads(config.workerinput[WORKER_KEY])  # type: ignore[attr-defined]  # xdist's
         names, inherited = given.pop("model_names"), tuple(given.pop("inherited"))
@@ -89,12 +90,18 @@ def configure(config: pytest.Config) -> BenchSession | None:
     session = BenchSession(
         bench,
         console,
-        command_only=_is_command_only(config, settings),
+        command_only=command_only,
         distributed=_is_distributed(config),
         is_aimed_at_cells=is_aimed_at_cells,
     )
     session.check_early(dist=getattr(config.option, "dist", "no"))
     return session
+
+
+def heed_termination(config: pytest.Config) -> None:
+    """Let SIGTERM end this process in order: it may run cells; may be called twice."""
+    if _UNDO not in config.stash:
+        config.stash[_UNDO] = interrupt_on_termination()
 
 
 def unconfigure(config: pytest.Config) -> None:

@@ -74,7 +74,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"fixed": fixed, "percent": _percent, "gibibytes": _gibibytes}
+    environment.filters |= {
+        "breakable": _breakable,
+        "fixed": fixed,
+        "percent": _percent,
+        "gibibytes": _gibibytes,
+    }
     environment.globals |= {
         "counted": counted_noun,
         "step": charts.step,
@@ -106,6 +111,11 @@ def _policy(style: str, script: str) -> str:
 def _source_hash(text: str) -> str:
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode('ascii')}"
+
+
+def _breakable(name: str) -> Markup:
+    """Return the name so that a narrow column breaks it after a slash, not inside a word."""
+    return Markup("/<wbr>").join(visible(name).split("/"))  # join escapes the parts
 
 
 # --- numbers ----------------------------------------------------------------------------------
@@ -157,7 +167,8 @@ def _scatter(
             charts.Datum(letter, x, row.composite, row.composite_low, row.composite_high)
             for letter, row in zip(letters, report.rows, strict=True)
             if (x := cost(row)) is not None and row.composite is not None
-        ]
+        ],
+        report.rubric.scale,
     )
 
 

@@ -123,19 +123,22 @@ class Scatter(NamedTuple):
     height: int = SCATTER_HEIGHT
 
 
-def scatter(data: Sequence[Datum]) -> Scatter | None:
+def scatter(data: Sequence[Datum], scale: tuple[float, float]) -> Scatter | None:
     """Return the chart of the data, every letter where it hides no dot; None without data.
 
-    The x axis is logarithmic where the values span a factor of 6 or more, else it begins at 0.
+    The x axis is logarithmic where the values span a factor of 6 or more, else it begins at 0. The
+    y axis is as much of the scale as the data and their intervals take; intervals are cut off at
+    its ends.
     """
     if not data:
         return None
     xs = [datum.x for datum in data]
     is_logarithmic = min(xs) > 0 and max(xs) / min(xs) >= _LOGARITHMIC_FROM
     x_values = _powers(min(xs), max(xs)) if is_logarithmic else _nice(0, max(xs))
-    y_values = _nice(
+    y_values = _part_of_scale(
         min(datum.y if datum.low is None else datum.low for datum in data),
         max(datum.y if datum.high is None else datum.high for datum in data),
+        scale,
     )
     move = math.log10 if is_logarithmic else float
 
@@ -145,7 +148,8 @@ def scatter(data: Sequence[Datum]) -> Scatter | None:
         return round(_LEFT + share * (SCATTER_WIDTH - _LEFT - _RIGHT), 1)
 
     def y_at(value: float) -> float:
-        share = (value - y_values[0]) / (y_values[-1] - y_values[0])
+        inside = min(max(value, y_values[0]), y_values[-1])
+        share = (inside - y_values[0]) / (y_values[-1] - y_values[0])
         return round(SCATTER_HEIGHT - _BOTTOM - share * (SCATTER_HEIGHT - _BOTTOM - _TOP), 1)
 
     places = [(x_at(datum.x), y_at(datum.y)) for datum in data]
@@ -178,6 +182,13 @@ def _nice(low: float, high: float) -> list[float]:
     )
     first, last = math.floor(low / width), math.floor(high / width) + 1
     return [round(place * width, 10) for place in range(first, last + 1)]
+
+
+def _part_of_scale(low: float, high: float, scale: tuple[float, float]) -> list[float]:
+    """Return round numbers about ``low`` and ``high``, none of them outside the scale."""
+    lowest, highest = scale
+    marks = _nice(max(low, lowest), min(high, highest))
+    return sorted({min(max(mark, lowest), highest) for mark in marks})
 
 
 def _powers(low: float, high: float) -> list[float]:

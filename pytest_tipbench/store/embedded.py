@@ -133,6 +133,7 @@ class EmbeddedServer:
         except filelock.Timeout:
             pass
         except OSError as error:
+            self._starting.release()
             raise TrackingRefusedError(
                 f"the embedded MLflow server cannot be started in {self.root}: {error}"
             ) from error

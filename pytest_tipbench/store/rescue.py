@@ -20,6 +20,8 @@ from pytest_tipbench.records import RunRecord, from_json, to_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SHOWN_CELLS = 3
+
 
 def rescue_files(ledger: Path) -> tuple[Path, ...]:
     """Return where runs of that ledger may wait, in the order in which the places are tried."""
@@ -32,17 +34,67 @@ def rescue_files(ledger: Path) -> tuple[Path, ...]:
 def rescue(ledger: Path, record: RunRecord) -> Path | None:
     """Append the run to the first file that takes it; return the file, None where none does."""
     for path in rescue_files(ledger):
+        size: int | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:
-                # It begins a line: a line before it may have been cut off by a full disk.
+                size = file.tell()
+                # It begins a line: a line before it may have been cut off by a killed process.
                 file.write(f"\n{to_json(record)}\n".encode("ascii"))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
+            if size is not None:
+                with contextlib.suppress(OSError):
+                    os.truncate(path, size)  # the next place gets it whole
             continue
         return path
     return None
+
+
+class Rescue:
+    """What the ledger has not taken in this session, and where it waits.
+
+    Args:
+        ledger: the ledger's file.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        self._ledger = ledger
+        self._cells: dict[str, list[str]] = {}
+        """Where runs wait, and why: the ids of their cells."""
+        self._homeless: list[RunRecord] = []
+        """Runs that no file took either."""
+
+    def keep(self, record: RunRecord, reason: str) -> None:
+        """Keep a run that the ledger did not take for that reason, in memory if nowhere else."""
+        path = rescue(self._ledger, record)
+        if path is None:
+            self._homeless.append(record)
+        place = f"wait in {path} for the next session" if path else "could be kept nowhere"
+        self._cells.setdefault(f"{place}: {reason}", []).append(record.cell.id)
+
+    def take_back(self, add_run: Callable[[RunRecord], bool]) -> tuple[str, ...]:
+        """Put all of it into the ledger, which may take it by now; return what there is to say.
+
+        Raises:
+            LedgerError: it still does not.
+        """
+        if not self._cells:
+            return ()
+        taken = sum([add_run(record) for record in self._homeless])
+        said = take_back(self._ledger, add_run)
+        self._cells.clear()
+        self._homeless.clear()
+        return (*said, *([_taken_line(taken)] if taken else []))
+
+    def problems(self) -> list[str]:
+        """Return, for each place and reason, which runs the ledger lacks."""
+        return [
+            f"the ledger lacks {len(cells)} runs ({', '.join(cells[:_SHOWN_CELLS])}"
+            f"{', …' if len(cells) > _SHOWN_CELLS else ''}), which {place}"
+            for place, cells in self._cells.items()
+        ]
 
 
 def take_back(ledger: Path, add_run: Callable[[RunRecord], bool]) -> tuple[str, ...]:
@@ -59,14 +111,14 @@ def take_back(ledger: Path, add_run: Callable[[RunRecord], bool]) -> tuple[str, 
     taken = 0
     for path in rescue_files(ledger):
         try:
-            lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+            content = path.read_bytes()
         except FileNotFoundError:
             continue
         except OSError as error:
             said.append(f"{path} may hold runs and cannot be read: {error.strerror or error}")
             continue
         unreadable = 0
-        for line in lines:
+        for line in filter(bytes.strip, content.split(b"\n")):
             try:
                 record = from_json(RunRecord, line)
             except ValueError:
@@ -77,7 +129,12 @@ def take_back(ledger: Path, add_run: Callable[[RunRecord], bool]) -> tuple[str, 
             said.append(f"{path} stays: lines in it that are no whole runs: {unreadable}")
         else:
             with contextlib.suppress(OSError):
-                path.unlink()
+                if path.stat().st_size == len(content):  # else another session has just added some
+                    path.unlink()
     if taken:
-        said.append(f"runs that the ledger could not take before and has now: {taken}")
+        said.append(_taken_line(taken))
     return tuple(said)
+
+
+def _taken_line(taken: int) -> str:
+    return f"runs that the ledger could not take before and has now: {taken}"

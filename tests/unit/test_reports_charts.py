@@ -58,6 +58,9 @@ class TestSegments:
         assert [part.shade for part in segments({"10": 1, "9": 1, "-1": 1}, (-1, 10))] == [0, 7, 8]
 
 
+SCALE = (-5, 5)
+
+
 def datum(letter: str, x: float, y: float) -> Datum:
     return Datum(letter, x, y, y - 0.2, y + 0.2)
 
@@ -69,10 +72,10 @@ def label_box(dot: Dot) -> tuple[float, float, float, float]:
 
 class TestScatter:
     def test_without_data_is_none(self) -> None:
-        assert scatter([]) is None
+        assert scatter([], SCALE) is None
 
     def test_begins_at_zero_where_values_are_of_one_order(self) -> None:
-        chart = scatter([datum("A", 2.0, 3.0), datum("B", 5.2, 4.0)])
+        chart = scatter([datum("A", 2.0, 3.0), datum("B", 5.2, 4.0)], SCALE)
         assert chart is not None
         assert [tick.text for tick in chart.x_ticks] == ["0", "2", "4", "6"]
         # 5.2 of 6, from the left edge of the plot to its right one.
@@ -80,7 +83,7 @@ class TestScatter:
         assert chart.dots[1].x == pytest.approx(chart.left + width * 5.2 / 6, abs=0.1)
 
     def test_counts_orders_of_magnitude_where_values_span_them(self) -> None:
-        chart = scatter([datum("A", 0.3, 3.0), datum("B", 12.0, 4.0)])
+        chart = scatter([datum("A", 0.3, 3.0), datum("B", 12.0, 4.0)], SCALE)
         assert chart is not None
         assert [tick.text for tick in chart.x_ticks] == ["0.2", "0.5", "1", "2", "5", "10", "20"]
         # From 0.2 to 20 are two orders: 2 lies half way.
@@ -98,7 +101,7 @@ class TestScatter:
         ],
     )
     def test_keeps_everything_inside(self, data: list[Datum]) -> None:
-        chart = scatter(data)
+        chart = scatter(data, SCALE)
         assert chart is not None
         for dot in chart.dots:
             assert chart.left <= dot.x <= chart.right
@@ -110,13 +113,29 @@ class TestScatter:
             assert bottom <= SCATTER_HEIGHT
         assert len(chart.y_ticks) >= 2
 
+    @pytest.mark.parametrize(
+        ("low", "high", "ticks"),
+        [
+            (4.5, 4.5, ["4", "5"]),  # in steps of 2 it would be 4 to 6
+            (1.0, 5.0, ["1", "2", "3", "4", "5"]),
+            (0.2, 5.9, ["1", "2", "3", "4", "5"]),
+            (2.6, 3.4, ["2.6", "2.8", "3", "3.2", "3.4", "3.6"]),
+        ],
+    )
+    def test_shows_nothing_outside_the_scale(
+        self, low: float, high: float, ticks: list[str]
+    ) -> None:
+        chart = scatter([Datum("A", 1.0, (low + high) / 2, low, high)], (1, 5))
+        assert chart is not None
+        assert [tick.text for tick in chart.y_ticks] == ticks
+
     def test_lets_no_label_hide_a_dot_or_another_label(self) -> None:
         # Three prompts of each of four models: the same size in memory, scores close together.
         data = [
             datum(chr(ord("A") + number), (0.3, 0.6, 1.3, 2.4)[number // 3], 3 + number % 3 / 12)
             for number in range(12)
         ]
-        chart = scatter(data)
+        chart = scatter(data, SCALE)
         assert chart is not None
         boxes = [label_box(dot) for dot in chart.dots]
         for one, other in itertools.combinations(boxes, 2):
@@ -131,7 +150,7 @@ class TestScatter:
                 assert not (box[0] < dot.x < box[2] and box[1] < dot.y < box[3])
 
     def test_gives_a_label_its_first_place_where_there_is_no_room(self) -> None:
-        chart = scatter([datum("AB", 1.0, 3.0) for _ in range(60)])
+        chart = scatter([datum("AB", 1.0, 3.0) for _ in range(60)], SCALE)
         assert chart is not None
         first, last = chart.dots[0], chart.dots[-1]
         assert (last.label_x, last.label_y) == (first.label_x, first.label_y)

@@ -33,10 +33,14 @@ class Page(HTMLParser):
         self.raw: dict[str, list[str]] = {"script": [], "style": []}
         self.texts: list[str] = []
         self.open: list[str] = []
+        self.is_word_broken = False
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr":  # breaks a word over lines, not over texts
+            self.is_word_broken = True
+            return
         self.tags[tag] += 1
         self.attributes += [(tag, name, value or "") for name, value in attrs]
         self.ids += [value or "" for name, value in attrs if name == "id"]
@@ -52,7 +56,13 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         tag = self.open[-1] if self.open else ""
-        (self.raw.get(tag, self.texts)).append(data)
+        if tag in self.raw:
+            self.raw[tag].append(data)
+        elif self.is_word_broken:
+            self.texts[-1] += data
+            self.is_word_broken = False
+        else:
+            self.texts.append(data)
 
     @property
     def text(self) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import os
 import socket
@@ -255,6 +256,25 @@ def test_a_root_that_takes_no_files_is_told(
         EmbeddedServer(tmp_path).start()
 
 
+def test_a_launch_that_fails_holds_nobody_else_up(
+    server: EmbeddedServer, run_instead: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_instead(STUBBORN)
+    real = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *_, **__: (_ for _ in ()).throw(OSError("full"))
+    )
+    with pytest.raises(TrackingRefusedError, match=r"cannot be started in .*: full"):
+        server.start()
+    monkeypatch.setattr(subprocess, "Popen", real)
+    later = EmbeddedServer(server.root)
+    try:
+        later.start()
+        assert later.wait_ready(30) == later.url
+    finally:
+        later.stop()
+
+
 # --- commands and messages --------------------------------------------------------------------
 
 
@@ -305,6 +325,7 @@ def test_the_ui_command_can_be_pasted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("log", "said"),
     [
+        ("disk I/O error", "did not start; its log ends with:\n  disk I/O error"),
         (
             # MLflow's first revision, of 2019
             "Detected out-of-date database schema (found version 451aebb31d03, but expected 1ff)",
@@ -393,3 +414,19 @@ def test_the_guard_ends_with_its_command_and_its_exit_code() -> None:
     command = [sys.executable, guard.__file__, "1", sys.executable, "-c", "raise SystemExit(7)"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as process:
         assert process.wait(30) == 7
+
+
+def test_without_mlflow_no_revision_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert not embedded._knows_revision("451aebb31d03")
+
+
+def test_a_revision_is_known_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = tmp_path / "store" / "db_migrations" / "versions"
+    versions.mkdir(parents=True)
+    (versions / "451aebb31d03_add_metric_step.py").touch()
+    package = importlib.machinery.ModuleSpec("mlflow", None, is_package=True)
+    package.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: package)
+    assert embedded._knows_revision("451aebb31d03")
+    assert not embedded._knows_revision("ffffffffffff")

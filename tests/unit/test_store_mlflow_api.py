@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import getpass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tipbench.errors import TrackingRefusedError
+from pytest_tipbench.errors import TrackingRefusedError, TrackingUnreachableError
+from pytest_tipbench.store.base import RunScores
+from pytest_tipbench.store.mlflow import MlflowStore
 from pytest_tipbench.store.mlflow_api import ArtifactTroubleError, MlflowApi, TrackedRun
 from pytest_tipbench.store.mlflow_client import MlflowClient
 from pytest_tipbench.store.mlflow_settings import read_client_settings
+from tests.unit import store_samples
 from tests.unit.mlflow_stub import Reply, Request, StubServer, refused, serving
 
 if TYPE_CHECKING:
@@ -247,6 +251,15 @@ def test_an_upload_that_is_refused_is_passed_on() -> None:
             api.read_artifact(RUN, "raw.txt")
 
 
+def test_a_server_that_is_away_is_not_taken_for_a_missing_artifact() -> None:
+    once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    with (
+        api_over(lambda _: Reply(503), **once) as (api, _),
+        pytest.raises(TrackingUnreachableError),
+    ):
+        api.read_artifact(RUN, "raw.txt")
+
+
 @pytest.mark.parametrize(
     ("reply", "error"),
     [
@@ -263,3 +276,69 @@ def test_an_artifact_that_cannot_be_read_is_a_value_error(
         with pytest.raises(error) as caught:
             api.read_artifact(RUN, "raw.txt")
         assert type(caught.value) is error
+
+
+# --- the store over it ------------------------------------------------------------------------
+
+
+def test_scores_that_are_refused_are_told() -> None:
+    run = {"info": {"run_id": "r1", "artifact_uri": "s3://bucket"}}
+    answers = replies(
+        get=[Reply(body={"run": run})], log_batch=[refused("PERMISSION_DENIED", status=403)]
+    )
+    scores = RunScores(
+        run_id="1" * 32,
+        metrics={"tone": 3.0},
+        judge_pending=False,
+        judges=(),
+        rubric_version="tip-v1",
+        rubric_sha256="a" * 64,
+        judgements=(),
+    )
+    with serving(answers) as server:
+        store = MlflowStore(server.url, keep_alive=True, environ={}, user="zoe")
+        with contextlib.closing(store), pytest.raises(TrackingRefusedError):
+            store.put_scores("r1", scores)
+
+
+def test_a_user_without_a_name_has_no_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise OSError("no such user id")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    run = {"info": {"run_id": "r1", "artifact_uri": "s3://bucket", "status": "RUNNING"}}
+    answers = replies(
+        get_by_name=[experiment("active")],
+        create=[Reply(body={"run": run})],
+        log_batch=[Reply()],
+        update=[Reply()],
+    )
+    with serving(answers) as server:
+        with contextlib.closing(MlflowStore(server.url, keep_alive=True, environ={})) as store:
+            store.put_run(store_samples.run(1), None, may_exist=False)
+        tags = {tag["key"] for tag in server.asked("/runs/create")[0].json["tags"]}
+    assert "mlflow.source.name" in tags
+    assert "mlflow.user" not in tags
+
+
+def test_a_run_takes_three_calls_and_one_for_each_real_artifact() -> None:
+    run = {"info": {"run_id": "r1", "artifact_uri": "mlflow-artifacts:/1/r1", "status": "RUNNING"}}
+    bodies = {"get-by-name": experiment("active"), "create": Reply(body={"run": run})}
+    with (
+        serving(lambda r: bodies.get(r.path.rpartition("/")[2], Reply())) as server,
+        contextlib.closing(MlflowStore(server.url, keep_alive=True, environ={})) as store,
+    ):
+        for number in (1, 2):
+            store.put_run(store_samples.run(number), None, may_exist=False)
+    assert [(r.method, r.path.rpartition("/")[2]) for r in server.requests] == [
+        ("GET", "get-by-name"),
+        *2
+        * [
+            ("POST", "create"),
+            ("PUT", "candidates.json"),
+            ("PUT", "prompt.txt"),
+            ("PUT", "raw.txt"),
+            ("POST", "log-batch"),
+            ("POST", "update"),
+        ],
+    ]

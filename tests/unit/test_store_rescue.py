@@ -88,7 +88,7 @@ def test_runs_wait_as_a_line_of_ascii_each(ledger: Path) -> None:
     records = [run(1, error=ANYTHING), run(2, tips=(ANYTHING,))]
     for record in records:
         rescue(ledger, record)
-    lines = rescue_files(ledger)[0].read_text(encoding="ascii").split("\n")
+    lines = filter(None, rescue_files(ledger)[0].read_text(encoding="ascii").split("\n"))
     assert [json.loads(line)["run_id"] for line in lines if line] == [
         each.run_id for each in records
     ]
