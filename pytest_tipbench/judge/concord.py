@@ -21,9 +21,22 @@ from pytest_tipbench.judge.drift import describe_apply
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tipbench.agreement import Ratings
+    from pytest_tipbench.agreement import Ratings, Statistic
     from pytest_tipbench.judgement_records import ApplyRecord, Judgement, Rubric
     from pytest_tipbench.records import RunRecord
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """A coefficient with its 95 % jackknife interval over tips, where one can be told."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        interval = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}{interval}"
 
 
 @dataclass(frozen=True)
@@ -34,26 +47,21 @@ class Agreement:
     judges: int
     tips: int
     """How many tips at least two judges have scored."""
-    exact: float
-    adjacent: float
-    coefficient_name: str
-    """``kappa`` (quadratic weighted) for two judges, ``alpha`` (Krippendorff, ordinal) for more."""
-    coefficient: float | None
-    """None where the scores vary too little to tell."""
-    interval: tuple[float, float] | None
+    exact_rate: float
+    adjacent_rate: float
+    kappa: Coefficient | None
+    """Quadratic weighted; of two judges alone, and where their scores vary."""
+    alpha: Coefficient | None
+    """Krippendorff's, ordinal, of any number of judges; None where the scores do not vary."""
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
-        if self.coefficient is None:
-            coefficient = f"{self.coefficient_name} undefined (the scores do not vary)"
-        else:
-            coefficient = f"{self.coefficient_name} {self.coefficient:.2f}"
-            if self.interval is not None:
-                coefficient += f" [{self.interval[0]:.2f}, {self.interval[1]:.2f}]"
+        """All of it in one line: kappa for two judges, alpha for more."""
+        name, coefficient = ("kappa", self.kappa) if self.judges == 2 else ("alpha", self.alpha)
+        value = coefficient or "undefined (the scores do not vary)"
         return (
-            f"{self.criterion}: exact {self.exact:.0%}, within one point {self.adjacent:.0%}, "
-            f"{coefficient}"
+            f"{self.criterion}: exact {self.exact_rate:.0%}, within one point "
+            f"{self.adjacent_rate:.0%}, {name} {value}"
         )
 
 
@@ -90,16 +98,15 @@ def judges_agreement(
 
 def agreement_metrics(agreements: Iterable[Agreement]) -> dict[str, float]:
     """Return the numbers under the names that the judging run bears, those that are defined."""
-    return {
-        f"agreement.{each.criterion}.{name}": value
-        for each in agreements
-        for name, value in (
-            ("exact", each.exact),
-            ("adjacent", each.adjacent),
-            (each.coefficient_name, each.coefficient),
-        )
-        if value is not None
-    }
+    metrics: dict[str, float] = {}
+    for each in agreements:
+        prefix = f"agreement.{each.criterion}"
+        metrics[f"{prefix}.exact_rate"] = each.exact_rate
+        metrics[f"{prefix}.adjacent_rate"] = each.adjacent_rate
+        for name, coefficient in (("kappa", each.kappa), ("alpha", each.alpha)):
+            if coefficient is not None:
+                metrics[f"{prefix}.{name}"] = coefficient.value
+    return metrics
 
 
 def agreement_lines(agreements: Sequence[Agreement]) -> list[str]:
@@ -127,21 +134,23 @@ def drift_history_lines(applies: Iterable[ApplyRecord]) -> list[str]:
 
 def _on(criterion: str, ratings: Ratings) -> Agreement:
     judges = len({judge for scores in ratings.values() for judge in scores})
-    name, statistic = (
-        ("kappa", quadratic_weighted_kappa)
-        if judges == 2
-        else ("alpha", krippendorff_alpha_ordinal)
-    )
     exact, adjacent = exact_rate(ratings), adjacent_rate(ratings)
-    assert exact is not None  # noqa: S101 - every unit has a pair of judges
+    assert exact is not None  # noqa: S101 - every tip here has a pair of judges
     assert adjacent is not None  # noqa: S101
     return Agreement(
         criterion=criterion,
         judges=judges,
         tips=len(ratings),
-        exact=exact,
-        adjacent=adjacent,
-        coefficient_name=name,
-        coefficient=statistic(ratings),
-        interval=jackknife_interval(ratings, statistic),
+        exact_rate=exact,
+        adjacent_rate=adjacent,
+        kappa=_coefficient(ratings, quadratic_weighted_kappa) if judges == 2 else None,
+        alpha=_coefficient(ratings, krippendorff_alpha_ordinal),
     )
+
+
+def _coefficient(ratings: Ratings, statistic: Statistic) -> Coefficient | None:
+    value = statistic(ratings)
+    if value is None:
+        return None
+    low, high = jackknife_interval(ratings, statistic) or (None, None)
+    return Coefficient(value, low, high)

@@ -1,6 +1,6 @@
 """Owns the way from a board and what it was made of to the one report that all formats show.
 
-Pure: imports records, the board's modules and agreement; nothing of stores, formats or pytest.
+Pure: imports records, the board's modules and the judges' concord; no store, format or pytest.
 """
 
 from __future__ import annotations
@@ -9,20 +9,14 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from pytest_tipbench import __version__
-from pytest_tipbench.agreement import (
-    adjacent_rate,
-    exact_rate,
-    jackknife_interval,
-    krippendorff_alpha_ordinal,
-    quadratic_weighted_kappa,
-)
 from pytest_tipbench.board_rows import cell_scores, newest_judgements, tip_scores
+from pytest_tipbench.judge.concord import judges_agreement
 from pytest_tipbench.records import jsonable
 from pytest_tipbench.reports.headline import findings, headline
 from pytest_tipbench.reports.report_records import (
     SCHEMA,
-    Agreement,
     Report,
+    ReportAgreement,
     ReportApply,
     ReportCell,
     ReportComparison,
@@ -38,10 +32,10 @@ from pytest_tipbench.reports.report_records import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_tipbench.agreement import Ratings, Statistic
     from pytest_tipbench.board_records import Board, BoardRow, Comparison, OlderRow
     from pytest_tipbench.board_rows import TipScores
     from pytest_tipbench.gates import Verdict
+    from pytest_tipbench.judge.concord import Agreement
     from pytest_tipbench.judgement_records import ApplyRecord, Judgement, Rubric
     from pytest_tipbench.records import RunRecord
 
@@ -127,7 +121,10 @@ def build_report(
             for row, row_runs in zip(board.rows, of_row, strict=True)
             for run in row_runs
         ),
-        agreement=_agreement(shown, rubric.criterion_names),
+        agreement={
+            agreement.criterion: _agreement(agreement)
+            for agreement in judges_agreement(counted, said, rubric)
+        },
         drift_history=tuple(
             _apply(apply) for apply in sorted(applies, key=lambda apply: apply.applied_at)
         ),
@@ -280,44 +277,19 @@ def _models_resident_together(runs: Iterable[RunRecord]) -> int | None:
 # --- judges -----------------------------------------------------------------------------------
 
 
-def _agreement(judgements: Iterable[Judgement], criteria: Sequence[str]) -> dict[str, Agreement]:
-    by_tip: dict[_TipKey, dict[str, Judgement]] = defaultdict(dict)
-    for said in judgements:
-        by_tip[said.key.scenario_sha256, said.key.tip][said.judge] = said
-    result: dict[str, Agreement] = {}
-    for name in criteria:
-        scores = {
-            tip: {judge: said.scores[name] for judge, said in judged.items() if name in said.scores}
-            for tip, judged in by_tip.items()
-        }
-        ratings = {tip: given for tip, given in scores.items() if len(given) > 1}
-        if ratings:
-            result[name] = _agreement_on(ratings)
-    return result
-
-
-def _agreement_on(ratings: Ratings) -> Agreement:
-    judges = {judge for given in ratings.values() for judge in given}
-    kappa = _with_interval(ratings, quadratic_weighted_kappa) if len(judges) == 2 else (None,) * 3
-    alpha = _with_interval(ratings, krippendorff_alpha_ordinal)
-    return Agreement(
-        tips=len(ratings),
-        exact_rate=exact_rate(ratings),
-        adjacent_rate=adjacent_rate(ratings),
-        quadratic_weighted_kappa=kappa[0],
-        quadratic_weighted_kappa_low=kappa[1],
-        quadratic_weighted_kappa_high=kappa[2],
-        krippendorff_alpha=alpha[0],
-        krippendorff_alpha_low=alpha[1],
-        krippendorff_alpha_high=alpha[2],
+def _agreement(agreement: Agreement) -> ReportAgreement:
+    kappa, alpha = agreement.kappa, agreement.alpha
+    return ReportAgreement(
+        tips=agreement.tips,
+        exact_rate=agreement.exact_rate,
+        adjacent_rate=agreement.adjacent_rate,
+        quadratic_weighted_kappa=kappa and kappa.value,
+        quadratic_weighted_kappa_low=kappa and kappa.low,
+        quadratic_weighted_kappa_high=kappa and kappa.high,
+        krippendorff_alpha=alpha and alpha.value,
+        krippendorff_alpha_low=alpha and alpha.low,
+        krippendorff_alpha_high=alpha and alpha.high,
     )
-
-
-def _with_interval(
-    ratings: Ratings, statistic: Statistic
-) -> tuple[float | None, float | None, float | None]:
-    low, high = jackknife_interval(ratings, statistic) or (None, None)
-    return statistic(ratings), low, high
 
 
 def _apply(apply: ApplyRecord) -> ReportApply:

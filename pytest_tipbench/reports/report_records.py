@@ -220,7 +220,7 @@ class ReportGate(FileRecord):
     detail: str
 
 
-class Agreement(FileRecord):
+class ReportAgreement(FileRecord):
     """How far judges agree on one criterion, over the tips that two or more of them scored.
 
     Intervals are 95 % jackknife intervals over tips.
@@ -296,7 +296,7 @@ class Report(FileRecord):
     scenarios: tuple[ReportScenario, ...]
     cells: tuple[ReportCell, ...]
     """Of the rows, in their order; cells of older rows are not among them."""
-    agreement: dict[str, Agreement]
+    agreement: dict[str, ReportAgreement]
     """By criterion; empty where no tip has two judges."""
     drift_history: tuple[ReportApply, ...]
     """Oldest first, under whatever rubric."""

@@ -63,16 +63,19 @@ def test_two_judges_have_rates_and_a_weighted_kappa() -> None:
     ]
     (agreement,) = judges_agreement([RUN], judgements, RUBRIC)
     assert (agreement.judges, agreement.tips) == (2, 4)
-    assert agreement.exact == 0.5
-    assert agreement.adjacent == 1.0
-    assert agreement.coefficient_name == "kappa"
-    assert agreement.coefficient == pytest.approx(0.875)
-    assert agreement.interval is not None
-    assert agreement.interval[0] < 0.875 <= agreement.interval[1]
+    assert agreement.exact_rate == 0.5
+    assert agreement.adjacent_rate == 1.0
+    assert agreement.kappa is not None
+    assert agreement.kappa.value == pytest.approx(0.875)
+    assert agreement.kappa.low is not None
+    assert agreement.kappa.high is not None
+    assert agreement.kappa.low < 0.875 <= agreement.kappa.high
+    assert agreement.alpha is not None
     assert agreement_metrics([agreement]) == {
-        "agreement.relevance.exact": 0.5,
-        "agreement.relevance.adjacent": 1.0,
+        "agreement.relevance.exact_rate": 0.5,
+        "agreement.relevance.adjacent_rate": 1.0,
         "agreement.relevance.kappa": pytest.approx(0.875),
+        "agreement.relevance.alpha": agreement.alpha.value,
     }
     lines = agreement_lines([agreement])
     assert lines[0] == "agreement of 2 judges on 4 tips:"
@@ -82,14 +85,16 @@ def test_two_judges_have_rates_and_a_weighted_kappa() -> None:
 def test_three_judges_have_an_alpha() -> None:
     judgements = [said(judge, tip, 3 + (tip == TIPS[0])) for judge in "abc" for tip in TIPS]
     (agreement,) = judges_agreement([RUN], judgements, RUBRIC)
-    assert agreement.coefficient_name == "alpha"
-    assert agreement.coefficient == 1.0
+    assert agreement.kappa is None
+    assert agreement.alpha is not None
+    assert agreement.alpha.value == 1.0
+    assert "alpha 1.00" in agreement.line
 
 
 def test_scores_that_do_not_vary_leave_the_coefficient_undefined() -> None:
     judgements = [said(judge, tip, 3) for judge in ("ada", "ben") for tip in TIPS]
     (agreement,) = judges_agreement([RUN], judgements, RUBRIC)
-    assert agreement.coefficient is None
+    assert agreement.kappa is None
     assert "kappa undefined (the scores do not vary)" in agreement.line
     assert "agreement.relevance.kappa" not in agreement_metrics([agreement])
 
@@ -106,7 +111,7 @@ def test_the_newest_judgement_of_a_judge_counts_and_others_tips_and_rubrics_do_n
         said("ben", "a tip of another experiment", 5),
     ]
     (agreement,) = judges_agreement([RUN], judgements, RUBRIC)
-    assert (agreement.tips, agreement.exact) == (1, 1.0)
+    assert (agreement.tips, agreement.exact_rate) == (1, 1.0)
 
 
 def test_the_history_of_drift_is_told_oldest_first() -> None:
