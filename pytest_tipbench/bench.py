@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.errors import (
+    LedgerError,
     LockTimeoutError,
     PreflightError,
     ProviderError,
@@ -341,11 +342,11 @@ class Bench:
             return None
         from pytest_tipbench.store.ledger import Ledger
 
-        ledger = Ledger.open(self.settings.ledger, read_only=True)
         try:
-            run = ledger.latest_run(self.settings.experiment, fingerprint)
-        finally:
-            ledger.close()
+            with Ledger.open(self.settings.ledger, read_only=True) as ledger:
+                run = ledger.latest_run(self.settings.experiment, fingerprint)
+        except LedgerError:
+            return None  # it is generated again, which costs time and no more
         return run if run is not None and run.is_measured else None
 
 

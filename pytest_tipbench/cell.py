@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tipbench import __version__
 from pytest_tipbench.diversity import cell_diversity
-from pytest_tipbench.errors import CompletionTimeoutError, ProviderError, ResidencyError
+from pytest_tipbench.errors import CompletionTimeoutError, TipbenchError
 from pytest_tipbench.records import (
     CompletionRequest,
     Outcome,
@@ -81,14 +81,16 @@ class CellRunner:
         A fault of the machine becomes an outcome, never an exception.
         """
         started_at = self._now()
+        model: ModelDescription | None = None
         try:
             model = self._describe(cell)
-        except ProviderError as error:
-            return self._record(cell, None, started_at, outcome=_outcome(error), error=str(error))
-        finished = self._find_finished(self._identity(cell, model)[1])
-        if finished is not None:
-            return finished
-        return self._complete(cell, model, started_at)
+            finished = self._find_finished(self._identity(cell, model)[1])
+            if finished is not None:
+                return finished
+            result = self._complete(cell, model)
+        except Exception as error:  # noqa: BLE001 - a provider from elsewhere may raise anything
+            result = {"outcome": _outcome(error), "error": _said(error)}
+        return self._record(cell, model, started_at, **result)
 
     def missing(self, cell: Cell, error: str) -> RunRecord:
         """Return the record of a cell whose worker died before it could report."""
@@ -108,7 +110,8 @@ class CellRunner:
             self._descriptions[key] = provider.describe(cell.model)
         return self._descriptions[key]
 
-    def _complete(self, cell: Cell, model: ModelDescription, started_at: datetime) -> RunRecord:
+    def _complete(self, cell: Cell, model: ModelDescription) -> dict[str, Any]:
+        """Return the fields of the run record that a completion and its tips come to."""
         options = self._options
         request = CompletionRequest(
             model=model,
@@ -122,31 +125,22 @@ class CellRunner:
             residency=options.residency_for(cell.model.provider),
             timeout_seconds=options.completion_timeout_seconds,
         )
-        try:
-            with self._guard.holding(model, request.residency):
-                completion = self._providers.get(cell.model.provider).complete(request)
-        except (ProviderError, ResidencyError) as error:
-            return self._record(cell, model, started_at, outcome=_outcome(error), error=str(error))
-        except Exception as error:  # noqa: BLE001 - a provider from elsewhere may raise anything
-            text = f"{type(error).__name__}: {error}"
-            return self._record(cell, model, started_at, outcome=Outcome.PROVIDER_ERROR, error=text)
+        with self._guard.holding(model, request.residency):
+            completion = self._providers.get(cell.model.provider).complete(request)
         parsed = parse_tips(
             completion.text,
             n_tips=options.n_tips,
             stop_reason=completion.stop_reason,
             thinking=completion.thinking,
         )
-        return self._record(
-            cell,
-            model,
-            started_at,
-            outcome=parsed.outcome,
-            tips=parsed.tips,
-            dropped=parsed.dropped,
-            thinking_stripped=parsed.thinking_stripped,
-            completion=completion,
-            diversity=cell_diversity(parsed.tips) if options.diversity else {},
-        )
+        return {
+            "outcome": parsed.outcome,
+            "tips": parsed.tips,
+            "dropped": parsed.dropped,
+            "thinking_stripped": parsed.thinking_stripped,
+            "completion": completion,
+            "diversity": cell_diversity(parsed.tips) if options.diversity else {},
+        }
 
     def _record(
         self, cell: Cell, model: ModelDescription | None, started_at: datetime, **result: Any
@@ -198,3 +192,9 @@ def _outcome(error: Exception) -> Outcome:
     if isinstance(error, CompletionTimeoutError):
         return Outcome.TIMEOUT
     return Outcome.PROVIDER_ERROR
+
+
+def _said(error: Exception) -> str:
+    """Return the error in one line; one that is none of ours with its type."""
+    words = " ".join(str(error).split())
+    return words if isinstance(error, TipbenchError) else f"{type(error).__name__}: {words}"

@@ -189,12 +189,14 @@ class Commands:
         return tuple(dict.fromkeys([*own, *map(self._experiment_of, sheets)]))
 
     def _board(self, experiment: str, selection: Selection, *, diversity: bool) -> Board:
-        return build_board(
+        board = build_board(
             self.keeper.ledger.latest_runs(experiment, selection),
             self.keeper.ledger.judgements(),
             self.evaluation.rubric,
             diversity=diversity,
         )
+        # A board without runs cannot know which experiment it is of.
+        return board.model_copy(update={"experiment": experiment})
 
     def _selection(self, experiment: str) -> Selection:
         """Return what the command line itself names; ini defaults narrow no board.
@@ -204,6 +206,8 @@ class Commands:
         """
         settings, named = self.settings, self.settings.named
         models = None if "installed" in settings.models else tuple(map(_text_of, settings.models))
+        if self.cells:  # they know what ``installed`` and globs stand for
+            models = tuple(dict.fromkeys(cell.model.text for cell in self.cells))
         by_field = {"models": models, "prompts": settings.prompts, "scenarios": settings.scenarios}
         if not any(field in named for field in by_field):
             return Selection()
@@ -285,12 +289,21 @@ class Commands:
         )
         if build.sheet is not None:
             _write_sheet(path, build.sheet)
-            carried = carried_on(settings, *_CARRIED_ON)
             self.lines.append(
                 f"{path}: {build.exported_count} of {build.pending_count} pending tips to score; "
-                f"then: {shlex.join(['pytest', '--judge-apply', str(path), *carried])}"
+                f"{self._way_back(path)}"
             )
         self.lines += build.notices
+
+    def _way_back(self, path: Path) -> str:
+        """Return how the scores come back: a page saves a sheet of its own."""
+        carried = carried_on(self.settings, *_CARRIED_ON)
+        if path.suffix.lower() == ".html":
+            saved = "SAVED.json"
+            first = "score in a browser and save"
+        else:
+            saved, first = str(path), "score"
+        return f"{first}, then: {shlex.join(['pytest', '--judge-apply', saved, *carried])}"
 
 
 def _write_sheet(path: Path, sheet: Sheet) -> None:

@@ -6,6 +6,7 @@ alone reads.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.reports.printable import readable
@@ -55,8 +56,15 @@ class Console:
             self._reporter.write_line(self._fit(line))
 
     def say(self, line: str) -> None:
-        """Write a line that tells by itself whose it is."""
-        self.write(f"tipbench: {line}")
+        """Write a line that tells by itself whose it is, at once: it may say what is waited for.
+
+        An item's output is captured, and ours with it, unless the capture makes a pause.
+        """
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+            self.write(f"tipbench: {line}")
+            if self._reporter is not None:
+                self._reporter.flush()
 
     def _fit(self, text: str) -> str:
         return readable(text, ascii_only=self.knows_ascii_alone)

@@ -68,6 +68,7 @@ def load_evaluation_set(
     prompts = (*load_prompts(evals / "prompts"), *further_prompts)
     _refuse_duplicates("scenario", scenarios, lambda item: item.id)
     _refuse_duplicates("prompt version", prompts, lambda item: item.version)
+    _refuse_twins(prompts)
     return EvaluationSet(scenarios, prompts, load_rubric(rubric), evals / "anchors.toml")
 
 
@@ -76,3 +77,15 @@ def _refuse_duplicates(kind: str, items: Sequence[Named], name_of: Callable[[Nam
     for name in names:
         if names.count(name) > 1:
             raise UserMistakeError(f"{kind} {name!r} is given twice: by a file and by a hook")
+
+
+def _refuse_twins(prompts: Sequence[PromptVersion]) -> None:
+    """Refuse one text under two versions: their cells would be the same cells."""
+    by_text: dict[str, str] = {}
+    for prompt in prompts:
+        twin = by_text.setdefault(prompt.sha256, prompt.version)
+        if twin != prompt.version:
+            raise UserMistakeError(
+                f"prompt versions {twin!r} and {prompt.version!r} have the same text: change one, "
+                "or remove it"
+            )

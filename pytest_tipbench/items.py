@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.matrix import cell_id_of
-from pytest_tipbench.startup import BENCH, MISTAKE, RUN
+from pytest_tipbench.startup import BENCH, MISTAKE, RUN, UNSAID, heed_termination
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pytest
 
     from pytest_tipbench.records import Cell, RunRecord
@@ -22,6 +24,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     """
     if "tip_cell" not in metafunc.fixturenames:
         return
+    heed_termination(metafunc.config)
     try:
         cells = metafunc.config.stash[BENCH].cells
     except UserMistakeError as mistake:
@@ -34,6 +37,11 @@ def cell_of(item: pytest.Item) -> Cell | None:
     """Return the cell of an item of ours, None for anybody else's."""
     callspec = getattr(item, "callspec", None)
     return None if callspec is None else callspec.params.get("tip_cell")
+
+
+def cells_of(items: Iterable[pytest.Item]) -> list[Cell]:
+    """Return the cells of the items that are ours, in their order."""
+    return [cell for cell in map(cell_of, items) if cell is not None]
 
 
 def order_by_model(items: list[pytest.Item]) -> None:
@@ -74,11 +82,20 @@ def complete(item: pytest.Item, cell: Cell) -> RunRecord:
 
 
 def attach_run(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Send the record with the first report after it was made: nothing later can lose it."""
+    """Send the record with the first report after it was made: nothing later can lose it.
+
+    A worker sends with it what it has to say.
+    """
     if report.when == "setup" and RUN in item.stash:
         from pytest_tipbench.reporting import attach
 
         attach(report, item.stash[RUN])
+    unsaid = item.config.stash.get(UNSAID, None)
+    if unsaid:
+        from pytest_tipbench.reporting import attach_lines
+
+        attach_lines(report, unsaid)
+        unsaid.clear()
 
 
 def release_after(item: pytest.Item, next_item: pytest.Item | None) -> None:

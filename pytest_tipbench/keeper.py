@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import threading
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, TextIO
 
@@ -10,8 +12,9 @@ from pytest_tipbench import __version__
 from pytest_tipbench.environment import environment
 from pytest_tipbench.errors import LedgerError, StoreError, UserMistakeError
 from pytest_tipbench.records import SessionRecord
+from pytest_tipbench.settings import carried_on
 from pytest_tipbench.store.ledger import Ledger, SessionEnding
-from pytest_tipbench.store.rescue import rescue, take_back
+from pytest_tipbench.store.rescue import Rescue, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +39,10 @@ _HURRIED_SECONDS = 5.0
 """How long after Ctrl-C."""
 
 
+class _LedgerTroubleError(UserMistakeError):
+    """The ledger cannot be opened for writing; it may still be read."""
+
+
 class Keeper:
     """The ledger and, where a tracking URI is set, the mirror of it in MLflow.
 
@@ -52,6 +59,8 @@ class Keeper:
         self._mirror: Mirror | None = None
         self._server: EmbeddedServer | None = None
         self._recording: TextIO | None = None
+        self._opening = threading.Lock()
+        self._rescue = Rescue(ledger.path)
 
     # --- opening ------------------------------------------------------------------------------
 
@@ -95,7 +104,7 @@ class Keeper:
         """Open what the commands of a call without a path need.
 
         Commands that only read start no server and change no file, unless there is an MLflow server
-        to pull from.
+        to pull from and the ledger can be written.
 
         Raises:
             UserMistakeError: the ledger cannot be opened, or ``--tracking-sync`` has no target.
@@ -108,24 +117,48 @@ class Keeper:
             )
         writes = bool(settings.judge_apply or settings.tracking_sync)
         pulls = target is not None and target != EMBEDDED
-        keeper = cls._open(settings, rubric, read_only=not writes and not pulls)
-        if writes and target is not None:
-            try:
+        if not writes:
+            return cls._open_to_read(settings, rubric, pulls=pulls)
+        keeper = cls._open(settings, rubric)
+        try:
+            if target is not None:
                 keeper._start_delivering(say, None, check=settings.tracking_sync)
-            except BaseException:
-                keeper.close()
-                raise
+        except StoreError as error:
+            keeper.close()
+            raise UserMistakeError(str(error)) from None
+        except BaseException:
+            keeper.close()
+            raise
         return keeper
+
+    @classmethod
+    def _open_to_read(cls, settings: Settings, rubric: Rubric, *, pulls: bool) -> Keeper:
+        """Open the ledger, for writing only where a pull has something to write."""
+        if not pulls:
+            return cls._open(settings, rubric, read_only=True)
+        try:
+            return cls._open(settings, rubric)
+        except _LedgerTroubleError as trouble:
+            keeper = cls._open(settings, rubric, read_only=True)
+            keeper.notices.append(f"not up to date with MLflow: {trouble}")
+            return keeper
 
     @classmethod
     def _open(cls, settings: Settings, rubric: Rubric, *, read_only: bool = False) -> Keeper:
         try:
-            ledger = Ledger.open(settings.ledger, read_only=read_only)
-            keeper = cls(settings, rubric, ledger)
-            if not read_only:
-                keeper.notices += take_back(settings.ledger, ledger.add_run)
+            keeper = cls(settings, rubric, Ledger.open(settings.ledger, read_only=read_only))
         except LedgerError as error:
-            raise UserMistakeError(str(error)) from None
+            raise _LedgerTroubleError(str(error)) from None
+        try:
+            if not read_only:
+                keeper.notices += take_back(settings.ledger, keeper.ledger.add_run)
+        except LedgerError as error:
+            keeper.ledger.close()
+            raise _LedgerTroubleError(str(error)) from None
+        if keeper.ledger.notices and settings.tracking_target is not None:
+            keeper.notices.append(
+                f"what MLflow has of it comes back with: {keeper._sync_command()}"
+            )
         return keeper
 
     def _start_delivering(
@@ -161,21 +194,23 @@ class Keeper:
         Raises:
             UserMistakeError: it does not answer, or refuses us.
         """
+        from pytest_tipbench.store.deliveries import tracking_target
+
         try:
-            store = self._open_store()
-            version = store.check()
-            store.close()
+            with contextlib.closing(self._open_store()) as store:
+                version = store.check()
         except StoreError as error:
             raise UserMistakeError(
                 f"{error} (--offline keeps everything in the ledger until --tracking-sync)"
             ) from None
-        say(f"MLflow {version}: {self._settings.tracking_target}")
+        say(f"MLflow {version}: {tracking_target(self._settings.tracking_target or '')}")
 
     def _open_store(self) -> TrackingStore:
         from pytest_tipbench.store.mlflow import MlflowStore
 
         if self._server is not None:
-            return MlflowStore(self._server.wait_ready(), keep_alive=True)
+            with self._opening:  # the mirror's thread and a pull may both be waiting for it
+                return MlflowStore(self._server.wait_ready(), keep_alive=True)
         return MlflowStore(
             self._settings.tracking_target or "", host_header=self._settings.tracking_host_header
         )
@@ -190,7 +225,7 @@ class Keeper:
         try:
             self.ledger.add_run(record)
         except LedgerError as error:
-            self._rescue(record, error)
+            self._rescue.keep(record, str(error))
         else:
             self._notify()
         if self._recording is not None and record.completion is not None:
@@ -213,18 +248,21 @@ class Keeper:
         if self._mirror is not None:
             self._mirror.notify()
 
-    def _rescue(self, record: RunRecord, error: LedgerError) -> None:
-        path = rescue(self.ledger.path, record)
-        kept = f"is kept in {path} for the next session" if path else "could be kept nowhere"
-        self.notices.append(f"{record.cell.id} {kept}: {error}")
+    def take_back_rescued(self) -> None:
+        """Try once more to put into the ledger what it did not take: the trouble may be over."""
+        with contextlib.suppress(LedgerError):
+            self.notices += self._rescue.take_back(self.ledger.add_run)
+            self._notify()
 
     # --- reading ------------------------------------------------------------------------------
 
     def pull(self, experiment: str) -> list[str]:
         """Bring into the ledger what other machines put into the experiment; return what to say."""
         target = self._settings.tracking_target
-        if target is None or target == EMBEDDED or self.ledger.read_only:
+        if target is None or self.ledger.read_only:
             return []
+        if target == EMBEDDED and not self._settings.tracking_sync:
+            return []  # nobody else writes to it
         from pytest_tipbench.store.deliveries import tracking_target
         from pytest_tipbench.store.mirror import Mirror
         from pytest_tipbench.store.pulls import Pulls
@@ -248,19 +286,32 @@ class Keeper:
             failed: the session did not end well.
             is_hurried: the user is waiting for the prompt (Ctrl-C).
         """
-        problems: list[str] = []
+        problems = self._rescue.problems()
         try:
-            if self._session is not None and board is not None:
+            if self._session is not None:
                 self.ledger.end_session(_ending(self._session.session_id, board, failed=failed))
             undelivered = self._finish_delivering(is_hurried=is_hurried)
         except LedgerError as error:
             problems.append(str(error))
         else:
+            if self._settings.tracking_sync and self._mirror is not None:
+                self.notices.append(f"MLflow took {self._mirror.delivered_count} records")
             if undelivered is not None:
-                problems += _undelivered_lines(undelivered)
+                problems += self._undelivered_lines(undelivered)
         if self._server is not None:
             self._server.stop()
         return problems
+
+    def _undelivered_lines(self, undelivered: Undelivered) -> list[str]:
+        line = (
+            f"MLflow lacks {undelivered.count} records, which the ledger keeps: "
+            f"{undelivered.reason}; deliver them with: {self._sync_command()}"
+        )
+        return [line, *(reason for reason in undelivered.refused if reason != undelivered.reason)]
+
+    def _sync_command(self) -> str:
+        carried = carried_on(self._settings, "tracking_uri", "tracking_host_header", "ledger")
+        return shlex.join(["pytest", "--tracking-sync", *carried])
 
     def _finish_delivering(self, *, is_hurried: bool) -> Undelivered | None:
         if self._mirror is None:
@@ -304,15 +355,20 @@ def _open_recording(path: Path) -> TextIO:
         raise UserMistakeError(
             f"--record {path}: exists and is not overwritten: name another file"
         ) from None
-    except OSError as error:
-        raise UserMistakeError(f"--record {path}: cannot be written: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UserMistakeError(f"--record {path}: cannot be written: {reason}") from None
 
 
-def _ending(session_id: str, board: Board, *, failed: bool) -> SessionEnding:
+def _ending(session_id: str, board: Board | None, *, failed: bool) -> SessionEnding:
+    if board is None:
+        text = "no board was made\n"
+        return SessionEnding(session_id=session_id, board_text=text, metrics={}, failed=failed)
     from pytest_tipbench.reports.terminal import board_lines
 
     metrics = {
-        f"{row.model}/{row.prompt_version}/{name}": value
+        # Not every MLflow server takes a colon, and the escaped name is hard to read.
+        f"{row.model.replace(':', '-')}/{row.prompt_version}/{name}": value
         for row in board.rows
         for name, value in {
             "composite": row.composite,
@@ -325,11 +381,3 @@ def _ending(session_id: str, board: Board, *, failed: bool) -> SessionEnding:
     }
     text = "\n".join(board_lines(board, width=120, ascii_only=False)) + "\n"
     return SessionEnding(session_id=session_id, board_text=text, metrics=metrics, failed=failed)
-
-
-def _undelivered_lines(undelivered: Undelivered) -> list[str]:
-    line = (
-        f"MLflow lacks {undelivered.count} records, which the ledger keeps: {undelivered.reason}; "
-        "deliver them with: pytest --tracking-sync"
-    )
-    return [line, *undelivered.refused[1:]]

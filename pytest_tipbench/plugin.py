@@ -7,15 +7,22 @@ every process; those of ``ControllerHooks`` are registered on the controller alo
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_tipbench.entry import add_hookspecs
 from pytest_tipbench.errors import UserMistakeError
-from pytest_tipbench.items import attach_run, complete, order_by_model, parametrize, release_after
+from pytest_tipbench.items import (
+    attach_run,
+    cells_of,
+    complete,
+    order_by_model,
+    parametrize,
+    release_after,
+)
 from pytest_tipbench.options import add_options
+from pytest_tipbench.reports.printable import readable
 from pytest_tipbench.startup import (
     MISTAKE,
     before_main,
@@ -98,10 +105,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture
 def tip_run(request: pytest.FixtureRequest, tip_cell: Cell) -> RunRecord:
     """The run record of this item's cell: generated now, or taken from the store."""
-    record = complete(request.node, tip_cell)
+    with _told_in_one_line():
+        record = complete(request.node, tip_cell)
     if not record.is_measured:
-        pytest.fail(f"{record.outcome.value}: {record.error}", pytrace=False)
+        pytest.fail(readable(f"{record.outcome.value}: {record.error}"), pytrace=False)
     return record
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """Turn a user's mistake that shows at an item into that item's error, without a traceback."""
+    try:
+        yield
+    except UserMistakeError as mistake:
+        error = pytest.fail.Exception(str(mistake), pytrace=False)
+        raise error from None
 
 
 class ControllerHooks:
@@ -125,9 +143,7 @@ class ControllerHooks:
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         from pytest_tipbench.scheduler import BenchScheduling
 
-        return BenchScheduling(
-            config, log, partial(self._prepare, config), self._controller.host_of
-        )
+        return BenchScheduling(config, log, self._prepare_nodes, self._controller.host_of)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> bool | None:
@@ -145,7 +161,10 @@ class ControllerHooks:
                 self._controller.run_commands()
             return True
         if not self._controller.distributed:
-            self._prepare(session.config, [item.nodeid for item in session.items])
+            with _in_pytests_words():
+                if MISTAKE in session.config.stash:
+                    raise session.config.stash[MISTAKE]
+                self._controller.prepare(cells_of(session.items))
         return None
 
     @pytest.hookimpl(tryfirst=True)
@@ -174,6 +193,6 @@ class ControllerHooks:
     def pytest_unconfigure(self) -> None:
         self._controller.close()
 
-    def _prepare(self, config: pytest.Config, node_ids: Sequence[str]) -> None:
+    def _prepare_nodes(self, node_ids: Sequence[str]) -> None:
         with _in_pytests_words():
-            self._controller.prepare(node_ids, config.stash.get(MISTAKE, None))
+            self._controller.prepare_nodes(node_ids)

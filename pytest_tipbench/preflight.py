@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tipbench.errors import ModelMissingError
 from pytest_tipbench.providers.base import PullsModels
 from pytest_tipbench.safety.cap import admit_on_hosts
 from pytest_tipbench.safety.pull import pull_missing
 from pytest_tipbench.safety.serial import MemoryLocks, session_locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_tipbench.bench import Bench
     from pytest_tipbench.records import Cell, ModelDescription, ModelReference
+    from pytest_tipbench.safety.cap import Describe
 
 
 def admit_cells(bench: Bench, cells: Sequence[Cell], say: Callable[[str], None]) -> MemoryLocks:
@@ -58,15 +60,30 @@ def _placed(
     if bench.settings.pull and any(model.provider == "ollama" for model in models):
         ollama = bench.providers.get("ollama")
         assert isinstance(ollama, PullsModels)  # noqa: S101 - Ollama does
-        describe = next(iter(describe_on.values()))
-        pulled = pull_missing(models, describe, ollama.pull, cap, say)
+        pulled = pull_missing(models, _describing_anywhere(describe_on), ollama.pull, cap, say)
     admitted = admit_on_hosts(models, describe_on, cap, pulled=pulled)
     return bench.placement.place(cells, admitted)
 
 
-def _describing(bench: Bench) -> Callable[[ModelReference], ModelDescription]:
+def _describing(bench: Bench) -> Describe:
     def describe(model: ModelReference) -> ModelDescription:
         return bench.providers.get(model.provider).describe(model)
+
+    return describe
+
+
+def _describing_anywhere(describe_on: Mapping[int, Describe]) -> Describe:
+    """Return what describes a model on the first host that has it."""
+
+    def describe(model: ModelReference) -> ModelDescription:
+        missing: ModelMissingError | None = None
+        for describe_there in describe_on.values():
+            try:
+                return describe_there(model)
+            except ModelMissingError as error:
+                missing = missing or error
+        assert missing is not None  # noqa: S101 - a host is served always
+        raise missing
 
     return describe
 

@@ -1,4 +1,6 @@
-"""Owns how a run record rides on a pytest report; imports pytest and records only.
+"""Owns how a run record, and what a worker has to say, ride on a pytest report.
+
+Imports pytest and records only.
 
 Reports cross from a worker to the controller through execnet, which refuses objects it does not
 know and texts with lone surrogates: so a record travels as one ASCII JSON string.
@@ -6,14 +8,18 @@ know and texts with lone surrogates: so a record travels as one ASCII JSON strin
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.records import RunRecord, from_json, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
 
 _ATTRIBUTE = "tipbench_run"
+_LINES = "tipbench_lines"
 
 
 def attach(report: pytest.TestReport, record: RunRecord) -> None:
@@ -25,6 +31,17 @@ def detach(report: pytest.TestReport) -> RunRecord | None:
     """Return the record that rides on the report, if one does."""
     text = getattr(report, _ATTRIBUTE, None)
     return None if text is None else from_json(RunRecord, text)
+
+
+def attach_lines(report: pytest.TestReport, lines: Sequence[str]) -> None:
+    """Put on the report what its worker, which has no terminal, has to say."""
+    setattr(report, _LINES, json.dumps(list(lines)))
+
+
+def detach_lines(report: pytest.TestReport) -> list[str]:
+    """Return what the worker has to say."""
+    lines: list[str] = json.loads(getattr(report, _LINES, "[]"))
+    return lines
 
 
 def junit_properties(record: RunRecord) -> list[tuple[str, str]]:

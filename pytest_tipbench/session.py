@@ -18,7 +18,7 @@ from pytest_tipbench.progress import Progress
 from pytest_tipbench.settings import login_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_tipbench.bench import Bench
     from pytest_tipbench.commands import Commands, Finding
@@ -60,6 +60,8 @@ class BenchSession:
         self._console = console
         self._is_aimed_at_cells = is_aimed_at_cells
         self._locks: MemoryLocks | None = None
+        self._workers: dict[str, Any] = {}
+        """Those that have not said that they are down, by id."""
         self._keeper: Keeper | None = None
         """None until there is something to keep or to read."""
         self._commands: Commands | None = None
@@ -67,6 +69,8 @@ class BenchSession:
         self._problems: list[str] = []
         self._kept: set[str] = set()
         """Ids of the cells whose record came."""
+        self._taken = 0
+        """How many of them came from the store."""
         self._to_tell: dict[str, RunRecord] = {}
         self._progress: Progress | None = None
 
@@ -104,6 +108,7 @@ class BenchSession:
         from pytest_tipbench.scheduler import SERVED_HOST
 
         host_index = self.bench.placement.bind(node.gateway.id)
+        self._workers[node.gateway.id] = node
         node.workerinput[SERVED_HOST] = host_index
         node.workerinput[WORKER_KEY] = json.dumps(
             {
@@ -116,15 +121,37 @@ class BenchSession:
         )
 
     def worker_down(self, node: Any) -> None:
-        """Free the host of a worker that is gone, and take what it saw."""
+        """Free the host of a worker that is gone, and take what it saw.
+
+        xdist tells twice of one that was interrupted.
+        """
+        if self._workers.pop(node.gateway.id, None) is None:
+            return
         host_index = self.bench.placement.free(node.gateway.id)
         output = getattr(node, "workeroutput", {}).get(WORKER_KEY)
         if output is not None:
             told = json.loads(output)
             self._problems += told["problems"]
+            self._say_all(told["lines"])
             self.bench.evidence.add(told["evidence"])
         elif host_index is not None and self.bench.local_digests():
             self.bench.at_host(host_index).guard.inherit(self.bench.local_digests())
+
+    def _end_workers(self) -> None:
+        """End the workers that an interruption has left amid a cell, and take what they saw.
+
+        xdist ends them too, but after us: what they saw would come too late, and nobody would look
+        after the model of one that had to be killed. It gives them ten seconds, and lets five of
+        those pass before it interrupts them.
+        """
+        from pytest_tipbench.safety.termination import interrupt
+
+        for node in self._workers.values():
+            if node.gateway.spec.popen and hasattr(node, "workerinfo"):  # of this machine
+                interrupt(node.workerinfo["pid"])
+        for node in list(self._workers.values()):
+            node.nodemanager.teardown_nodes()  # all of them; the next call finds none
+            self.worker_down(node)
 
     def host_of(self, node_id: str) -> int | None:
         """Return the index of the host whose memory the item's cell needs, None for any other."""
@@ -133,15 +160,16 @@ class BenchSession:
 
     # --- cells --------------------------------------------------------------------------------
 
-    def prepare(self, node_ids: Sequence[str], mistake: UserMistakeError | None) -> None:
+    def prepare_nodes(self, node_ids: Sequence[str]) -> None:
+        """Prepare the cells that the workers have collected; as :meth:`prepare`."""
+        self.prepare([cell for cell in map(self._cell_of, node_ids) if cell is not None])
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
         """Make sure, before the first item, that every selected cell may run and be kept.
 
         Raises:
             UserMistakeError: over the cap, missing, in use, unreachable: before any item.
         """
-        if mistake is not None:
-            raise mistake
-        cells = [cell for cell in map(self._cell_of, node_ids) if cell is not None]
         if not cells:
             return
         from pytest_tipbench.keeper import Keeper
@@ -157,19 +185,26 @@ class BenchSession:
         """Keep the run record that rides on a report; a dead worker's cell is kept as missing."""
         if self._keeper is None:
             return
-        from pytest_tipbench.reporting import detach
+        from pytest_tipbench.reporting import detach, detach_lines
 
+        self._say_all(detach_lines(report))
         record = detach(report)
         cell = self._cell_of(report.nodeid)
         died = cast("str", report.when) == "???"  # xdist's mark of a worker's death
         if record is None and died and cell is not None and cell.id not in self._kept:
             record = self.bench.runner.missing(cell, "the worker that ran it died")
         if record is not None:
-            self._kept.add(record.cell.id)
+            self._kept.add(record.cell.id if cell is None else cell.id)
             self._to_tell[report.nodeid] = record
             self._keeper.keep(record)
             if record.session_id == self.bench.session_id:
                 self.bench.evidence.add_run(record)
+            else:
+                self._taken += 1
+
+    def _say_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._console.say(line)
 
     def tell_cell(self, node_id: str) -> None:
         """Write a finished cell's line, and its tips, where the user asked for them."""
@@ -201,7 +236,10 @@ class BenchSession:
             self.settings, self.bench.evaluation.rubric, self._console.say
         )
         self._commands = Commands(self.settings, self.bench.evaluation, self._keeper, login_name())
-        self._findings = self._commands.run()
+        try:
+            self._findings = self._commands.run()
+        except StoreError as error:
+            self._problems.append(str(error))
 
     def finish(self, exit_status: int) -> int:
         """Unload, run what was asked for after the cells, deliver; return the exit code.
@@ -213,11 +251,14 @@ class BenchSession:
         if self._keeper is None:
             return exit_status
         worst = pytest.ExitCode.OK
+        self._end_workers()
         self._problems += self.bench.settle()
         if self._locks is not None:
             self._locks.release()
+        self._keeper.take_back_rescued()
         try:
             if self._commands is None:
+                self._tell_resumed()
                 self.run_commands_after_cells()
         except UserMistakeError as mistake:
             self._problems.append(str(mistake))
@@ -248,6 +289,15 @@ class BenchSession:
             cells=self.bench.cells,
         )
         self._findings = self._commands.run()
+
+    def _tell_resumed(self) -> None:
+        if not self.settings.resume:
+            return
+        from pytest_tipbench.fingerprints import resume_lines
+
+        assert self._keeper is not None  # noqa: S101 - prepare opened it
+        runs = self._keeper.ledger.runs(self.settings.experiment)
+        self._keeper.notices += resume_lines(runs, self.bench.session_id, taken=self._taken)
 
     def add_gates_to_junit(self, xml_path: str | None) -> None:
         """Put the verdicts into the JUnit file that pytest has just written, if it has."""
@@ -290,6 +340,9 @@ class BenchSession:
 
     def _cell_of(self, node_id: str) -> Cell | None:
         cell_id = cell_id_of(node_id)
-        if cell_id is None or "cells" not in self.bench.__dict__:
+        if cell_id is None:
             return None
-        return self.bench.cells_by_id.get(cell_id)
+        try:
+            return self.bench.cells_by_id.get(cell_id)
+        except UserMistakeError:  # told before, where cells were meant; here it is another's item
+            return None

@@ -18,7 +18,7 @@ from pytest_tipbench.bench import Bench, Hooked
 from pytest_tipbench.console import Console
 from pytest_tipbench.entry import find_switching_configuration
 from pytest_tipbench.errors import UserMistakeError
-from pytest_tipbench.safety.termination import interrupt_on_termination
+from pytest_tipbench.safety.termination import end_undisturbed, interrupt_on_termination
 from pytest_tipbench.session import WORKER_KEY, BenchSession
 from pytest_tipbench.settings import joined_file_options, names_a_path, read_settings
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 BENCH = pytest.StashKey[Bench]()
 RUN: pytest.StashKey[RunRecord] = pytest.StashKey()
 MISTAKE = pytest.StashKey[UserMistakeError]()
+UNSAID: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What a worker has to say and has no terminal for."""
 _UNDO: pytest.StashKey[Callable[[], None]] = pytest.StashKey()
 """Gives SIGTERM back its former meaning."""
 
@@ -52,7 +54,7 @@ def before_main(config: pytest.Config) -> int | pytest.ExitCode | None:
         return pytest.ExitCode.OK
     arguments = [str(argument) for argument in config.invocation_params.args]
     joined = joined_file_options(arguments)
-    if joined is not None and "-c" not in arguments:
+    if joined is not None and not config.option.inifilename:
         expected = find_switching_configuration(config.invocation_params.dir)
         if expected is not None and expected != config.inipath:
             return pytest.main(joined)
@@ -73,12 +75,13 @@ def configure(config: pytest.Config) -> BenchSession | None:
     if is_aimed_at_cells:
         heed_termination(config)
     if _is_worker(config):
+        unsaid = config.stash[UNSAID] = []
         given = json.loads(config.workerinput[WORKER_KEY])  # type: ignore[attr-defined]  # xdist's
         names, inherited = given.pop("model_names"), tuple(given.pop("inherited"))
         config.stash[BENCH] = Bench(
             settings,
             _hooked(config),
-            say=_say_nothing,
+            say=unsaid.append,
             model_names=None if names is None else tuple(names),
             inherited=inherited,
             **given,
@@ -117,8 +120,13 @@ def finish_worker(config: pytest.Config) -> None:
     """Unload, prove it, and tell the controller what was seen; does nothing elsewhere."""
     if not _is_worker(config):
         return
+    end_undisturbed()
     bench = config.stash[BENCH]
-    told = {"problems": bench.settle(), "evidence": asdict(bench.evidence)}
+    told: dict[str, object] = {
+        "problems": bench.settle(),  # before the others, which it adds to
+        "evidence": asdict(bench.evidence),
+        "lines": config.stash[UNSAID],
+    }
     config.workeroutput[WORKER_KEY] = json.dumps(told)  # type: ignore[attr-defined]  # xdist's
 
 
@@ -153,7 +161,3 @@ def _hooked(config: pytest.Config) -> Hooked:
         prompts=lambda: chain.from_iterable(config.hook.pytest_tipbench_prompts(config=config)),
         providers=providers,
     )
-
-
-def _say_nothing(line: str) -> None:  # noqa: ARG001 - a worker has no terminal
-    return None

@@ -23,7 +23,7 @@ def printable(text: str, *, ascii_only: bool) -> str:
     )
 
 
-def readable(text: str, *, ascii_only: bool) -> str:
+def readable(text: str, *, ascii_only: bool = False) -> str:
     """Return the text as a person reads it, with what could disturb the terminal as an escape.
 
     Unlike :func:`printable` it keeps the letters of every script: for running text, whose columns

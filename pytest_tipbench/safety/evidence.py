@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_tipbench.records import ResidentModel, RunRecord
 
@@ -23,6 +23,8 @@ class Evidence:
     """The largest number of models seen in one memory at one time, one of ours among them."""
     largest_resident_bytes: int | None = None
     """The largest size seen of a model of ours; None where no server told."""
+    largest_vram_bytes: int | None = None
+    """The largest part of one that was seen in a graphics card's memory."""
     foreign: list[str] = field(default_factory=list)
     """Models of others that were seen resident."""
 
@@ -30,7 +32,8 @@ class Evidence:
         """Take in what a server lists at one moment, whoever loaded it."""
         self._take(
             together=len(ours) + len(others) if ours else 0,
-            resident_bytes=max((model.resident_bytes for model in ours), default=None),
+            resident_bytes=_largest(model.resident_bytes for model in ours),
+            vram_bytes=_largest(model.resident_vram_bytes for model in ours),
             foreign=[model.name for model in others],
         )
 
@@ -41,6 +44,7 @@ class Evidence:
             self._take(
                 together=1 + len(completion.foreign_models),
                 resident_bytes=completion.resident_bytes,
+                vram_bytes=completion.resident_vram_bytes,
                 foreign=completion.foreign_models,
             )
 
@@ -51,6 +55,7 @@ class Evidence:
         self._take(
             together=told["together"],
             resident_bytes=told["largest_resident_bytes"],
+            vram_bytes=told["largest_vram_bytes"],
             foreign=told["foreign"],
         )
 
@@ -59,8 +64,10 @@ class Evidence:
         size = (
             "size not told"
             if self.largest_resident_bytes is None
-            else f"largest resident size: {self.largest_resident_bytes / 2**30:.2f} GiB"
+            else f"largest resident size: {_gibibytes(self.largest_resident_bytes)}"
         )
+        if self.largest_vram_bytes:
+            size += f" ({_gibibytes(self.largest_vram_bytes)} in VRAM)"
         parts = [
             f"models resident together: {self.together}",
             size,
@@ -71,8 +78,23 @@ class Evidence:
             parts.append(f"loaded by others: {', '.join(self.foreign)}")
         return f"memory: {'; '.join(parts)}"
 
-    def _take(self, *, together: int, resident_bytes: int | None, foreign: Sequence[str]) -> None:
+    def _take(
+        self,
+        *,
+        together: int,
+        resident_bytes: int | None,
+        vram_bytes: int | None,
+        foreign: Sequence[str],
+    ) -> None:
         self.together = max(self.together, together)
-        if resident_bytes is not None:
-            self.largest_resident_bytes = max(self.largest_resident_bytes or 0, resident_bytes)
+        self.largest_resident_bytes = _largest([self.largest_resident_bytes, resident_bytes])
+        self.largest_vram_bytes = _largest([self.largest_vram_bytes, vram_bytes])
         self.foreign += [name for name in dict.fromkeys(foreign) if name not in self.foreign]
+
+
+def _largest(sizes: Iterable[int | None]) -> int | None:
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _gibibytes(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB"

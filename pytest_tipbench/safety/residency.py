@@ -154,9 +154,12 @@ class ResidencyGuard:
         try:
             if self._loaded is not None or self._suspects:
                 self._empty(others_too=False)
-        finally:
-            self._loaded = None
-            self._suspects.clear()
+        except Exception:
+            self._forget()
+            raise
+        else:
+            self._forget()
+        finally:  # after a Ctrl-C nothing is forgotten: the next call tries again
             self._let_go()
 
     def _change_to(self, model: ModelDescription) -> None:
@@ -175,6 +178,10 @@ class ResidencyGuard:
             self._broken = f"no further model may be loaded: {error}"
             raise ResidencyError(self._broken) from error
         self._current = model.digest
+
+    def _forget(self) -> None:
+        self._loaded = None
+        self._suspects.clear()
 
     def _let_go(self) -> None:
         self._talking_for = None

@@ -1,10 +1,12 @@
-"""Owns that SIGTERM ends a session in order, as Ctrl-C does; imports no pytest.
+"""Owns that a session ends in order, however it is interrupted; imports no pytest.
 
 pytest runs no finaliser on SIGTERM by itself, so that a model would stay in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -36,6 +38,23 @@ def interrupt_on_termination() -> Callable[[], None]:
 
     signal.signal(signal.SIGTERM, handle)
     return undo
+
+
+def end_undisturbed() -> None:
+    """Ignore SIGTERM and Ctrl-C from here on: this process ends, once it has unloaded.
+
+    For workers, which are told to end by more than one side. Does nothing outside the main thread.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def interrupt(pid: int) -> None:
+    """Interrupt another process of this machine as Ctrl-C does, where the system knows how."""
+    if os.name == "posix":
+        with contextlib.suppress(OSError):  # it has just ended
+            os.kill(pid, signal.SIGINT)
 
 
 def _nothing() -> None:

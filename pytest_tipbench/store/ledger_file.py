@@ -33,6 +33,7 @@ BUSY_TIMEOUT_SECONDS = 5.0
 _LOCKED = f"another process has kept it locked for {BUSY_TIMEOUT_SECONDS:g} s; try again"
 _UNWRITABLE = "it cannot be opened or written there; --ledger PATH names another place"
 _FULL = "no room is left on its disk; what it holds is kept"
+_FAILING = "its disk has no room left, or fails; what it holds is kept"
 _DAMAGED = "it is damaged; the next session that writes sets it aside"
 _EXPLANATIONS = {
     "locked": _LOCKED,
@@ -43,6 +44,7 @@ _EXPLANATIONS = {
     "is a folder": _UNWRITABLE,
     "is full": _FULL,
     "No space left": _FULL,
+    "disk I/O error": _FAILING,  # a full disk, too, where SQLite's index of its journal needs room
     "malformed": _DAMAGED,
     "not a database": _DAMAGED,
 }

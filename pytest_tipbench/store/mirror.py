@@ -111,6 +111,12 @@ class Mirror:
         with self._condition:
             return self._trouble
 
+    @property
+    def delivered_count(self) -> int:
+        """How many records the store has taken from this object."""
+        with self._condition:
+            return self._count
+
     # --- in the background --------------------------------------------------------------------
 
     def start(self) -> None:

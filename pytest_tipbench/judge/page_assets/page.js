@@ -3,14 +3,26 @@
 const sheetText = $("sheet").textContent;
 const work = new Work(JSON.parse(sheetText));
 const shelf = new Shelf(work.sheet.nonce, sheetText);
-const isResumed = work.restore(shelf.read());
+const isResumed = work.restore(shelf.readNews());
 const view = new View(work);
 let storageNotice = null;
 
 // --- what a change brings with it ---------------------------------------------------------------
 
+/** Before anything is done: count the time, and take over what another window has done. */
 function tick() {
   work.tick(performance.now(), document.visibilityState === "visible");
+  catchUp();
+}
+
+function catchUp() {
+  const { index, criterion } = work;
+  if (!work.restore(shelf.readNews())) return;
+  work.history = [];
+  Object.assign(work, { index, criterion });
+  $("judge").value = work.judge;
+  view.shownItem = null;
+  view.render();
 }
 
 function keep() {
@@ -340,21 +352,15 @@ for (const dialog of document.querySelectorAll("dialog")) {
 // --- the page's own life ------------------------------------------------------------------------
 
 document.addEventListener("visibilitychange", tick);
+window.addEventListener("focus", tick);
 
 window.addEventListener("beforeunload", (event) => {
   if (work.isUnsaved && work.isTouched && !shelf.isOpen) event.preventDefault();
 });
 
-// The same sheet in another tab: take over what was scored there.
+// The same sheet in another window.
 window.addEventListener("storage", (event) => {
-  if (event.key !== shelf.key || event.newValue === null) return;
-  const { index, criterion } = work;
-  if (!work.restore(shelf.read())) return;
-  work.history = [];
-  Object.assign(work, { index, criterion });
-  $("judge").value = work.judge;
-  view.shownItem = null;
-  view.render();
+  if (event.key === shelf.key) catchUp();
 });
 
 for (const other of shelf.unsavedOthers()) {

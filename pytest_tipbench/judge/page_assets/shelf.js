@@ -9,6 +9,7 @@ class Shelf {
   constructor(nonce, sheetText) {
     this.key = SHELF + nonce;
     this.sheetText = sheetText;
+    this.seen = null; // what was last read or written here
     this.isOpen = this.#tryOpen();
   }
 
@@ -25,15 +26,23 @@ class Shelf {
     }
   }
 
-  /** Return what is kept of this sheet; null where there is nothing, or nothing that can be read. */
-  read() {
+  /** Return what is kept of this sheet, where it is new here: at first, or from another window.
+   *
+   * Null where there is nothing new, or nothing that can be read.
+   */
+  readNews() {
+    const text = this.storage?.getItem(this.key) ?? null;
+    if (text === this.seen) return null;
+    this.seen = text;
     return this.#readJson(this.key);
   }
 
   /** Keep the work; say whether that succeeded. */
   write(kept) {
     if (this.storage === null) return false;
-    this.isOpen = this.#put(this.key, JSON.stringify(kept));
+    const text = JSON.stringify(kept);
+    this.isOpen = this.#put(this.key, text);
+    if (this.isOpen) this.seen = text;
     if (this.isOpen && this.storage.getItem(this.key + SHEET_SUFFIX) === null) {
       this.#put(this.key + SHEET_SUFFIX, this.sheetText); // without it the work is kept all the same
     }
