@@ -40,8 +40,18 @@ def cell_of(item: pytest.Item) -> Cell | None:
 
 
 def cells_of(items: Iterable[pytest.Item]) -> list[Cell]:
-    """Return the cells of the items that are ours, in their order."""
-    return [cell for cell in map(cell_of, items) if cell is not None]
+    """Return the cells of the items that are ours, in their order.
+
+    Raises:
+        UserMistakeError: an item's name does not tell its cell.
+    """
+    found = []
+    for item in items:
+        cell = cell_of(item)
+        if cell is not None:
+            _check_name(item, cell)
+            found.append(cell)
+    return found
 
 
 def order_by_model(items: list[pytest.Item]) -> None:
@@ -65,16 +75,11 @@ def complete(item: pytest.Item, cell: Cell) -> RunRecord:
     """Run the cell and leave its record where the report finds it.
 
     Raises:
-        UserMistakeError: the item's name does not tell its cell, so that the controller can neither
-            have admitted its model nor keep its run.
+        UserMistakeError: the item's name does not tell its cell.
     """
     from pytest_tipbench.reporting import junit_properties
 
-    if cell_id_of(item.nodeid) != cell.id:
-        raise UserMistakeError(
-            f"{item.nodeid}: a test that asks for tip_run takes no other parameter; "
-            "options of the bench (--models, --prompts, --scenarios, --repeats) make its cells"
-        )
+    _check_name(item, cell)
     record = item.config.stash[BENCH].runner.run(cell)
     item.stash[RUN] = record
     item.user_properties.extend(junit_properties(record))
@@ -112,3 +117,12 @@ def _cell(item: pytest.Item) -> Cell:
     cell = cell_of(item)
     assert cell is not None  # noqa: S101 - only called on items of ours
     return cell
+
+
+def _check_name(item: pytest.Item, cell: Cell) -> None:
+    """Refuse an item whose name does not tell its cell: nobody could admit its model or keep it."""
+    if cell_id_of(item.nodeid) != cell.id:
+        raise UserMistakeError(
+            f"{item.nodeid}: a test that asks for tip_run takes no other parameter; "
+            "options of the bench (--models, --prompts, --scenarios, --repeats) make its cells"
+        )
