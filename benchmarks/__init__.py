@@ -1,0 +1,1 @@
+"""Measures the bench against named peers, as ratios within one run."""
