@@ -26,7 +26,7 @@ ANSWER = json.dumps({
     "id": "x", "object": "chat.completion", "created": 0, "model": "m",
     "choices": [{"index": 0, "finish_reason": "stop", "message": {
         "role": "assistant",
-        "content": json.dumps({"tips": [f"Do the first of your tasks at {n}:00" for n in range(5)]}),
+        "content": json.dumps({"tips": [f"Do the first task at {n}:00" for n in range(5)]}),
     }}],
     "usage": {"prompt_tokens": 300, "completion_tokens": 100, "total_tokens": 400},
 }).encode()

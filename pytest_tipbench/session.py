@@ -31,6 +31,11 @@ WORKER_KEY = "tipbench"
 """Key of our JSON in a worker's input and output."""
 
 
+_WORKER_END_SECONDS = 20.0
+"""How long workers have to unload before they are killed: execnet interrupts one that is amid a
+cell after five seconds, and ends it after ten more."""
+
+
 class BenchSession:
     """What the controller knows and does between its first and its last hook."""
 
@@ -141,16 +146,10 @@ class BenchSession:
         """End the workers that an interruption has left amid a cell, and take what they saw.
 
         xdist ends them too, but after us: what they saw would come too late, and nobody would look
-        after the model of one that had to be killed. It gives them ten seconds, and lets five of
-        those pass before it interrupts them.
+        after the model of one that had to be killed.
         """
-        from pytest_tipbench.safety.termination import interrupt
-
-        for node in self._workers.values():
-            if node.gateway.spec.popen and hasattr(node, "workerinfo"):  # of this machine
-                interrupt(node.workerinfo["pid"])
         for node in list(self._workers.values()):
-            node.nodemanager.teardown_nodes()  # all of them; the next call finds none
+            node.nodemanager.group.terminate(_WORKER_END_SECONDS)  # all; the next call finds none
             self.worker_down(node)
 
     def host_of(self, node_id: str) -> int | None:

@@ -5,8 +5,6 @@ pytest runs no finaliser on SIGTERM by itself, so that a model would stay in mem
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -48,13 +46,6 @@ def end_undisturbed() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def interrupt(pid: int) -> None:
-    """Interrupt another process of this machine as Ctrl-C does, where the system knows how."""
-    if os.name == "posix":
-        with contextlib.suppress(OSError):  # it has just ended
-            os.kill(pid, signal.SIGINT)
 
 
 def _nothing() -> None:

@@ -295,7 +295,7 @@ def test_a_store_that_cannot_be_read_does_not_lose_the_cell(tmp_path: Path) -> N
 def test_without_a_description_no_run_is_looked_up(tmp_path: Path) -> None:
     asked: list[str] = []
     provider = FakeProvider(describe=raising(ProviderUnreachableError("nothing answers")))
-    a_runner(tmp_path, provider, find_finished=asked.append).run(a_cell())  # type: ignore[arg-type]  # returns None
+    a_runner(tmp_path, provider, find_finished=asked.append).run(a_cell())
     assert asked == []
 
 

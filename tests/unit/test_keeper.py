@@ -193,5 +193,6 @@ def test_completions_are_recorded_for_replay(open_keeper: Open, tmp_path: Path) 
 def test_a_recording_that_cannot_be_made_is_told_before_the_first_cell(
     open_keeper: Open, tmp_path: Path
 ) -> None:
+    (tmp_path / "folder").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserMistakeError, match=r"out\.jsonl"):
-        open_keeper(record=tmp_path / "no" / "such" / "folder\0" / "out.jsonl")
+        open_keeper(record=tmp_path / "folder" / "out.jsonl")

@@ -21,9 +21,15 @@ def run_of(model: ModelDescription | None, completion: Completion | None) -> Run
     return run().model_copy(update={"model": model, "completion": completion})
 
 
-def completion(resident_bytes: int | None, *foreign: str) -> Completion:
+def completion(
+    resident_bytes: int | None, *foreign: str, vram_bytes: int | None = None
+) -> Completion:
     return Completion(
-        text="", latency_seconds=1.0, resident_bytes=resident_bytes, foreign_models=foreign
+        text="",
+        latency_seconds=1.0,
+        resident_bytes=resident_bytes,
+        resident_vram_bytes=vram_bytes,
+        foreign_models=foreign,
     )
 
 
@@ -41,6 +47,16 @@ def test_the_line_states_size_loads_and_how_many_together() -> None:
         "memory: models resident together: 1; largest resident size: 1.50 GiB; loads: 3; "
         "proved empty: 4 times"
     )
+
+
+def test_the_line_states_what_was_in_a_graphics_card() -> None:
+    evidence = Evidence()
+    for vram_bytes in (None, 0, GIB // 2, GIB // 4):
+        evidence.add_run(run_of(QWEN, completion(GIB, vram_bytes=vram_bytes)))
+    assert "largest resident size: 1.00 GiB (0.50 GiB in VRAM); loads" in evidence.line()
+    without = Evidence()
+    without.add_run(run_of(QWEN, completion(GIB, vram_bytes=0)))
+    assert "VRAM" not in without.line()
 
 
 def test_a_run_beside_a_model_of_others_is_not_hidden() -> None:
@@ -76,9 +92,21 @@ def test_a_look_counts_together_only_with_one_of_ours() -> None:
 
 def test_what_workers_saw_is_added_over_the_wire() -> None:
     evidence = Evidence(loads=1, proofs=2, together=1, largest_resident_bytes=5, foreign=["a"])
-    worker = Evidence(loads=2, proofs=3, together=2, largest_resident_bytes=9, foreign=["b", "a"])
+    worker = Evidence(
+        loads=2,
+        proofs=3,
+        together=2,
+        largest_resident_bytes=9,
+        largest_vram_bytes=7,
+        foreign=["b", "a"],
+    )
     evidence.add(json.loads(json.dumps(asdict(worker))))
     evidence.add(json.loads(json.dumps(asdict(Evidence()))))
     assert evidence == Evidence(
-        loads=3, proofs=5, together=2, largest_resident_bytes=9, foreign=["a", "b"]
+        loads=3,
+        proofs=5,
+        together=2,
+        largest_resident_bytes=9,
+        largest_vram_bytes=7,
+        foreign=["a", "b"],
     )

@@ -123,6 +123,25 @@ def test_another_clients_keep_alive_on_our_model_is_overcome_by_asking_again() -
     assert scene.waited() < 7
 
 
+def test_a_ctrl_c_amid_the_last_proof_leaves_it_to_the_next_call() -> None:
+    scene = Scene()
+    with scene.guard.holding(QWEN, "model"):
+        scene.load(QWEN)
+    scene.ollama.unload_obeyed = False
+
+    def interrupt() -> None:
+        scene.ollama.unload_obeyed = True
+        raise KeyboardInterrupt
+
+    scene.clock.after(1.0, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        scene.guard.finish()
+    assert scene.ollama.memory != []
+    scene.guard.finish()
+    assert scene.ollama.memory == []
+    assert scene.guard.evidence.proofs == 2  # before it loaded, and now
+
+
 def test_a_model_that_does_not_go_within_thirty_seconds_ends_all_local_cells() -> None:
     scene = Scene()
     with scene.guard.holding(QWEN, "call"):
@@ -616,7 +635,7 @@ def test_the_controller_proves_the_end_of_a_worker_that_died() -> None:
     scene.guard.inherit([QWEN.digest])
     scene.guard.finish()
     assert scene.ollama.memory == []
-    assert scene.guard.evidence.proofs == 1
+    assert scene.guard.evidence.proofs == 2  # before it loaded, and now
 
 
 # --- the talk locks -------------------------------------------------------------------------------

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tipbench.safety.termination import interrupt_on_termination
+from pytest_tipbench.safety.termination import (
+    end_undisturbed,
+    interrupt_on_termination,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,8 +25,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def default_handler() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    before_interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGINT, before_interrupt)
 
 
 def test_the_first_signal_interrupts_and_further_ones_do_not() -> None:
@@ -65,6 +70,20 @@ def test_outside_the_main_thread_nothing_is_set() -> None:
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_process_that_ends_is_not_disturbed() -> None:
+    end_undisturbed()
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_the_main_thread_nothing_is_ignored() -> None:
+    thread = threading.Thread(target=end_undisturbed)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def test_a_process_unloads_on_sigterm_although_a_second_one_comes() -> None:
