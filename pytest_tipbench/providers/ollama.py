@@ -36,7 +36,7 @@ QUESTION_SECONDS = 15.0
 GLANCE_SECONDS = 2.0
 """Deadline of a ``ps`` in mid-generation, where no answer is as good as a late one."""
 LAST_GLANCE_SECONDS = 0.5
-GLANCE_PAUSE_SECONDS = 2.0
+GLANCE_PAUSE_SECONDS = 0.5
 """Between looks at ``ps`` once our own model has been seen."""
 PULL_SILENCE_SECONDS = 300.0
 """How long a pull may say nothing: checking a large file's hash takes its time."""

@@ -635,7 +635,7 @@ def test_the_controller_proves_the_end_of_a_worker_that_died() -> None:
     scene.guard.inherit([QWEN.digest])
     scene.guard.finish()
     assert scene.ollama.memory == []
-    assert scene.guard.evidence.proofs == 2  # before it loaded, and now
+    assert scene.guard.evidence.proofs == 1
 
 
 # --- the talk locks -------------------------------------------------------------------------------
