@@ -61,7 +61,8 @@ def board_lines(
             )
 
     if not board.rows and not board.older_rows:
-        return [*written(["the board is empty: no finished run is selected"])]
+        empty = ["the board is empty: no finished run is selected"]
+        return [*written([*empty, *(verdict.line for verdict in verdicts)])]
     lines = [*written(_title(board))]
     left_out: list[str] = []
     if board.rows:

@@ -222,6 +222,7 @@ def test_the_whole_request(bench: Bench) -> None:
                     }
                 },
                 "required": ["tips"],
+                "additionalProperties": False,
             },
             "keep_alive": 0,
             "truncate": False,

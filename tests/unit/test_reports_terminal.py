@@ -9,7 +9,8 @@ from pytest_tipbench.board import build_board
 from pytest_tipbench.gates import evaluate_gates, parse_gate
 from pytest_tipbench.judgement_records import Criterion, Rubric
 from pytest_tipbench.records import Outcome
-from pytest_tipbench.reports.terminal import board_lines, printable
+from pytest_tipbench.reports.printable import printable
+from pytest_tipbench.reports.terminal import board_lines
 from tests.unit.board_samples import (
     OTHER_RUBRIC,
     RUBRIC,
