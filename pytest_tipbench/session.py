@@ -78,6 +78,7 @@ class BenchSession:
         """How many of them came from the store."""
         self._to_tell: dict[str, RunRecord] = {}
         self._progress: Progress | None = None
+        self._has_no_matrix = False
 
     def check_early(self, *, dist: str) -> None:
         """Tell the mistakes that can be seen before anything is collected.
@@ -339,9 +340,10 @@ class BenchSession:
 
     def _cell_of(self, node_id: str) -> Cell | None:
         cell_id = cell_id_of(node_id)
-        if cell_id is None:
+        if cell_id is None or self._has_no_matrix:
             return None
         try:
             return self.bench.cells_by_id.get(cell_id)
         except UserMistakeError:  # told before, where cells were meant; here it is another's item
+            self._has_no_matrix = True
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -143,16 +144,23 @@ class Project:
         return Outcome(finished.returncode, finished.stdout + finished.stderr)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Call pytest and do not wait for it."""
-        return subprocess.Popen(
-            self.command(*arguments),
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-        )
+        """Call pytest and do not wait for it.
+
+        Ctrl-C reaches it also where this process was started with it ignored (in a background job).
+        """
+        former = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.root,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+            )
+        finally:
+            signal.signal(signal.SIGINT, former)
 
     @property
     def ledger_path(self) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -66,15 +65,8 @@ class Session:
 
 @contextlib.contextmanager
 def started(project: Project, *arguments: str) -> Iterator[Session]:
-    """Start a session that is gone at the end, whatever happens meanwhile.
-
-    Ctrl-C reaches it also where this process was started with it ignored.
-    """
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        session = Session(project.start(*arguments))
-    finally:
-        signal.signal(signal.SIGINT, former)
+    """Start a session that is gone at the end, whatever happens meanwhile."""
+    session = Session(project.start(*arguments))
     try:
         yield session
     finally:

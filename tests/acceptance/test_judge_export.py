@@ -175,6 +175,11 @@ def test_a_file_outside_the_project_from_a_subfolder(
     assert again.code == 0, again.text  # now the file exists: pytest takes it for a test path
 
 
+def said(item: dict[str, Any]) -> tuple[str, str]:
+    """Return what an item is of: the double says one text in several scenarios."""
+    return item["scenario"]["id"], item["tip"]
+
+
 def test_a_tenth_of_what_the_judge_has_scored_is_asked_again_hidden(
     generated_project: Project,
 ) -> None:
@@ -184,9 +189,9 @@ def test_a_tenth_of_what_the_judge_has_scored_is_asked_again_hidden(
     firsts = set(by_scenario.values())
     generated_project.judge(sheet, lambda item: 4 if item["id"] in firsts else None)
     assert generated_project.run("--judge-apply", "scores.json").code == 0
-    scored = {item["tip"] for item in read(sheet)["items"] if item["id"] in firsts}
+    scored = {said(item) for item in read(sheet)["items"] if item["id"] in firsts}
     second = generated_project.export("--judge-anchors", "0", "--judge-name", "ada", name="b.json")
-    tips = [item["tip"] for item in read(second)["items"]]
+    tips = [said(item) for item in read(second)["items"]]
     assert len(tips) == 3 + 1
     assert len(scored & set(tips)) == 1
     generated_project.judge(second, 4)
