@@ -81,16 +81,16 @@ def _load(settings: dict[str, Any]) -> tuple[Any, bool | None]:
 
 
 def _thread_count() -> int:
-    """Return one thread for each processor but one, which pytest and MLflow's server need.
+    """Return one thread for each processor; of more than two, one is left to pytest and MLflow.
 
     llama.cpp's threads wait for each other by spinning, so one that loses its processor holds up
-    all: on two busy processors two threads were six times slower than one.
+    all of them.
     """
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # only Linux tells what this process may use
         processors = os.cpu_count() or 1
-    return max(processors - 1, 1)
+    return processors - 1 if processors > 2 else processors
 
 
 def _uses_gpu(xllamacpp: Any) -> bool | None:
