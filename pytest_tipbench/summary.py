@@ -71,7 +71,8 @@ def summary_lines(
     if evidence is not None:
         yield evidence.line()
     for finding in findings:
-        if finding.board.pending_cells:
+        # A sheet just written says itself how it comes back.
+        if finding.board.pending_cells and settings.judge_export is None:
             yield next_step(settings, finding.board)
     yield from afterwards
     yield from (f"PROBLEM: {line}" for line in problems)
