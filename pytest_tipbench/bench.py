@@ -103,6 +103,7 @@ class Bench:
         self._model_names = model_names
         self._inherited = inherited
         self._at_hosts: dict[int, Bench] = {host_index: self}
+        self._rendered: dict[tuple[str, str], RenderedPrompt] = {}
         self._left_out: tuple[str, ...] = ()
         """Installed models that were asked for and may not run, a line each."""
 
@@ -286,14 +287,16 @@ class Bench:
         Raises:
             SourceFileError: the prompt's template fails on the cell's scenario.
         """
-        from pytest_tipbench.prompts import render
+        key = (cell.prompt_version, cell.scenario)  # models and repeats are given the same text
+        if key not in self._rendered:
+            from pytest_tipbench.prompts import render
 
-        evaluation = self.evaluation
-        return render(
-            evaluation.prompt(cell.prompt_version),
-            evaluation.scenario(cell.scenario),
-            self.settings.n_tips,
-        )
+            self._rendered[key] = render(
+                self.evaluation.prompt(cell.prompt_version),
+                self.evaluation.scenario(cell.scenario),
+                self.settings.n_tips,
+            )
+        return self._rendered[key]
 
     def at_host(self, index: int) -> Bench:
         """Return this bench as it talks to another of the session's hosts; on the controller."""

@@ -158,10 +158,10 @@ class CellRunner:
             configuration_sha256=configuration,
             model=model,
             scenario=scenario,
-            scenario_sha256=scenario.sha256,
-            prompt_sha256=evaluation.prompt(cell.prompt_version).sha256,
+            scenario_sha256=evaluation.scenario_hashes[cell.scenario],
+            prompt_sha256=evaluation.prompt_hashes[cell.prompt_version],
             rubric_version=evaluation.rubric.version,
-            rubric_sha256=evaluation.rubric.sha256,
+            rubric_sha256=evaluation.rubric_hash,
             n_tips=options.n_tips,
             seed=self._seed(cell),
             sampling=options.sampling,
@@ -177,12 +177,12 @@ class CellRunner:
         digest = model.digest if model is not None else f"unknown:{cell.model.text}"
         configuration = configuration_sha256(
             digest,
-            self._evaluation.prompt(cell.prompt_version).sha256,
+            self._evaluation.prompt_hashes[cell.prompt_version],
             self._options.sampling,
             self._options.n_tips,
         )
-        scenario = self._evaluation.scenario(cell.scenario)
-        return configuration, fingerprint(configuration, scenario.sha256, self._seed(cell))
+        scenario_hash = self._evaluation.scenario_hashes[cell.scenario]
+        return configuration, fingerprint(configuration, scenario_hash, self._seed(cell))
 
     def _seed(self, cell: Cell) -> int:
         return self._options.seed + cell.repeat - 1

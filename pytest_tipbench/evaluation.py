@@ -50,6 +50,21 @@ class EvaluationSet:
         """Return the prompt of that version; it must exist."""
         return next(item for item in self.prompts if item.version == version)
 
+    @cached_property
+    def scenario_hashes(self) -> dict[str, str]:
+        """Each scenario's hash by its id, worked out once for all the cells that bear it."""
+        return {scenario.id: scenario.sha256 for scenario in self.scenarios}
+
+    @cached_property
+    def prompt_hashes(self) -> dict[str, str]:
+        """Each prompt's hash by its version."""
+        return {prompt.version: prompt.sha256 for prompt in self.prompts}
+
+    @cached_property
+    def rubric_hash(self) -> str:
+        """The rubric's hash."""
+        return self.rubric.sha256
+
 
 def load_evaluation_set(
     evals: Path,
