@@ -88,6 +88,8 @@ class BenchScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships
         return nodeid if host is None else _scope_of(host)
 
     def _reschedule(self, node: WorkerController) -> None:
+        if self.collection is None or node not in self.registered_collections:
+            return  # nothing is handed out yet, or not to a worker that has only just started
         if node.shutting_down or self._pending_of(self.assigned_work[node]) > 2:
             return
         if self._next_scope(node) is None:

@@ -163,6 +163,8 @@ def _prepare(path: Path) -> tuple[sqlite3.Connection, tuple[str, ...]]:
                     _inspect(path)
             except _DamagedError as damage:
                 notices = (_set_aside(path, str(damage)),)
+            if not path.exists() and not path.with_name(f"{path.name}-wal").exists():
+                _make(path)
             connection = _connect(path)
             try:
                 migrate(connection)
@@ -172,6 +174,15 @@ def _prepare(path: Path) -> tuple[sqlite3.Connection, tuple[str, ...]]:
             return connection, notices
     except filelock.Timeout as error:
         raise LedgerError(f"ledger {path}: {_LOCKED}") from error
+
+
+def _make(path: Path) -> None:
+    # Under a name of its own first: SQLite's switch to WAL fails when another process just then
+    # looks at the file, and a process that is killed here leaves no half-made ledger.
+    new = path.with_name(f"{path.name}.new")
+    with closing(_connect(new)) as connection:
+        migrate(connection)
+    new.replace(path)
 
 
 def _set_aside(path: Path, damage: str) -> str:

@@ -169,7 +169,10 @@ def test_a_llamacpp_session_gives_up_on_an_ollama_one(
 def test_a_killed_session_makes_room_for_the_one_that_waits(
     ollama_project: Project, ollama: OllamaDouble, workers: tuple[str, ...]
 ) -> None:
-    """A worker can outlive its controller: it is waited for, and its model not called foreign."""
+    """A worker can outlive its controller: it is waited for, and its model not called foreign.
+
+    A session without workers leaves nobody to unload, so that the server is seen doing it.
+    """
     ollama.memory.unload_seconds = 0.1
     ollama.fail("hang", model="qwen2.5:0.5b", times=None)
     with started(ollama_project, "evals", *ONE_CELL, *workers) as holder:
@@ -179,6 +182,7 @@ def test_a_killed_session_makes_room_for_the_one_that_waits(
             holder.process.kill()
             outcome = waiter.ended()
     assert outcome.code == 0, outcome.text
-    assert "not loaded by this session" not in outcome.text
+    if workers:
+        assert "not loaded by this session" not in outcome.text
     assert [each["model"] for each in ollama.completions()] == ["qwen2.5:0.5b", "llama3.2:1b"]
     assert ollama.max_resident_together() == 1

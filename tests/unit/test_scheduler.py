@@ -267,6 +267,35 @@ def test_a_replacement_that_dies_too_leaves_one_more_item(config: pytest.Config)
     assert session.work_off() == {"gw2": ["h0-2", "h0-3"]}
 
 
+def test_a_replacement_is_given_nothing_before_it_has_collected(config: pytest.Config) -> None:
+    session = Session(config, items(("h0", 4), ("h1", 2)), 0, 1)
+    session.start()
+    dead, sound = session.nodes
+    assert session.scheduler.remove_node(dead) == "h0-0"
+    replacement = Node("gw2", 0)
+    session.scheduler.add_node(replacement)
+    session.finish(sound, "h1-0")
+    session.finish(sound, "h1-1")
+    assert session.scheduler.remove_node(sound) is None  # it ends while the other still collects
+    assert (replacement.given, replacement.shutting_down) == ([], False)
+    assert session.scheduler.has_pending
+    session.scheduler.add_node_collection(replacement, list(session.items))
+    session.scheduler.schedule()
+    session.nodes = [replacement]
+    assert session.work_off() == {"gw2": ["h0-1", "h0-2", "h0-3"]}
+
+
+def test_a_worker_that_dies_collecting_ends_no_other(config: pytest.Config) -> None:
+    config.option.tx = ["popen"] * 2
+    scheduler = BenchScheduling(config, Producer("test"), lambda _ids: None, host_of)
+    dead, other = Node("gw0", 0), Node("gw1", 1)
+    scheduler.add_node(dead)
+    scheduler.add_node(other)
+    scheduler.add_node_collection(other, items(("h0", 2)))
+    assert scheduler.remove_node(dead) is None
+    assert not other.shutting_down
+
+
 def test_hosted_cells_of_a_dead_worker_go_to_anybody(config: pytest.Config) -> None:
     session = Session(config, items(("openai", 6)), None, None)
     session.start()
