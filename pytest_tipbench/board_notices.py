@@ -79,13 +79,27 @@ def older_reason(older: Sequence[RunRecord], newer: Sequence[RunRecord]) -> str:
     elif old.model.digest != new.model.digest:
         was, now = old.model.digest, new.model.digest
         changes.append(f"the model's digest changed from {was[:12]} to {now[:12]}")
+    changes += _recipe_changes(old, new)
+    return ", ".join(changes)
+
+
+def configuration_changes(before: BoardRow, after: BoardRow) -> tuple[str, ...]:
+    """Say what differs between two rows that were made with one text of the prompt."""
+    changes: list[str] = []
+    was, now = before.model_digest, after.model_digest
+    if was != now:
+        shown = [digest[:12] if digest else "an unknown one" for digest in (was, now)]
+        changes.append(f"the model's digest changed from {shown[0]} to {shown[1]}")
+    return (*changes, *_recipe_changes(before, after))
+
+
+def _recipe_changes(old: RunRecord | BoardRow, new: RunRecord | BoardRow) -> Iterator[str]:
     if old.n_tips != new.n_tips:
-        changes.append(f"n_tips changed from {old.n_tips} to {new.n_tips}")
+        yield f"n_tips changed from {old.n_tips} to {new.n_tips}"
     for name, before in old.sampling:
         after = getattr(new.sampling, name)
         if before != after:
-            changes.append(f"{name} changed from {before} to {after}")
-    return ", ".join(changes)
+            yield f"{name} changed from {before} to {after}"
 
 
 def board_notices(

@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.board import build_board
+from pytest_tipbench.board_baseline import compare_with_baseline
 from pytest_tipbench.environment import environment
 from pytest_tipbench.errors import UserMistakeError
-from pytest_tipbench.gates import (
-    baseline_verdicts,
-    evaluate_gates,
-    minimum_composite,
-    parse_gate,
-)
+from pytest_tipbench.gates import baseline_verdicts, evaluate_gates, minimum_composite, parse_gate
 from pytest_tipbench.judge.concord import agreement_metrics, judges_agreement
 from pytest_tipbench.matrix import stored_selection
 from pytest_tipbench.records import Selection
@@ -27,6 +23,7 @@ from pytest_tipbench.settings import carried_on
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from pytest_tipbench.board_baseline import BaselineComparison
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.evaluation import EvaluationSet
     from pytest_tipbench.gates import Gate, Verdict
@@ -72,12 +69,13 @@ def check_commands(settings: Settings, evaluation: EvaluationSet) -> None:
 
 @dataclass
 class Finding:
-    """A board, the verdicts of the gates on it, and what is known of its judges."""
+    """A board, the verdicts on it, what is known of its judges, and what a baseline was."""
 
     board: Board
     verdicts: tuple[Verdict, ...] = ()
     agreements: tuple[Agreement, ...] = ()
     applies: tuple[ApplyRecord, ...] = ()
+    comparison: BaselineComparison | None = None
 
     @property
     def fails(self) -> bool:
@@ -106,8 +104,8 @@ class Commands:
         """
         sheets = {path: _read_sheet(path) for path in self.settings.judge_apply}
         experiments = self._experiments(sheets.values())
-        for experiment in experiments:
-            self.lines += self.keeper.pull(experiment)
+        read = filter(None, dict.fromkeys([*experiments, self.settings.baseline]))
+        self.lines += dict.fromkeys(line for name in read for line in self.keeper.pull(name))
         if sheets:
             self._apply(sheets)
         if self.settings.judge_export is not None:
@@ -156,6 +154,7 @@ class Commands:
             applies=finding.applies,
             rubric=self.evaluation.rubric,
             verdicts=finding.verdicts,
+            comparison=finding.comparison,
             environment=environment(self.settings.root),
         )
 
@@ -167,19 +166,15 @@ class Commands:
         selection = self._selection(experiment)
         board = self._board(experiment, selection, diversity=diversity)
         verdicts = evaluate_gates(gates, board, pending=settings.gate_pending)
+        comparison = None
         if settings.baseline is not None:
+            baseline = self._board(settings.baseline, selection, diversity=False)
+            comparison = compare_with_baseline(board, baseline)
             verdicts += baseline_verdicts(
-                board,
-                self._board(settings.baseline, selection, diversity=False),
-                settings.max_drop,
-                pending=settings.gate_pending,
+                comparison, settings.max_drop, pending=settings.gate_pending
             )
-        return Finding(
-            board,
-            verdicts,
-            self._agreements(experiment),
-            tuple(self.keeper.ledger.applies(experiment)),
-        )
+        applies = tuple(self.keeper.ledger.applies(experiment))
+        return Finding(board, verdicts, self._agreements(experiment), applies, comparison)
 
     def _experiments(self, sheets: Collection[bytes]) -> tuple[str, ...]:
         """Return the experiments to read: that of the cells, as named, else those of the sheets."""

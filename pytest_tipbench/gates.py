@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from pytest_tipbench.board_notices import counted_noun, listed
 from pytest_tipbench.errors import UnknownNameError, UserMistakeError
-from pytest_tipbench.estimates import MINIMUM_SHARED_SCENARIOS, paired_difference
+from pytest_tipbench.estimates import MINIMUM_SHARED_SCENARIOS
 from pytest_tipbench.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from pytest_tipbench.board_baseline import BaselineComparison, RowChange
     from pytest_tipbench.board_records import Board, BoardRow
 
 Status = Literal["PASS", "FAIL", "UNDECIDED"]
@@ -151,23 +152,21 @@ def evaluate_gates(gates: Iterable[Gate], board: Board, *, pending: Pending) -> 
 
 
 def baseline_verdicts(
-    board: Board, baseline: Board, max_drop: float, *, pending: Pending = "fail"
+    comparison: BaselineComparison, max_drop: float, *, pending: Pending = "fail"
 ) -> tuple[Verdict, ...]:
-    """Return one verdict per row: its composite against the same row of the baseline's board.
+    """Return one verdict per row of the board: its composite against the same row's before.
 
-    Both boards are made under one rubric. The rows are paired by the scenarios that are judged in
-    both and unchanged. FAIL where the whole 95 % interval of the change lies below −``max_drop``;
-    UNDECIDED with fewer than 3 such scenarios, unmeasured cells or lacking scenarios in the row, or
-    (unless ``pending`` is ``ignore``) pending cells in either.
+    FAIL where the whole 95 % interval of the change lies below −``max_drop``; UNDECIDED where the
+    row cannot be compared, with fewer than 3 paired scenarios, unmeasured cells or lacking
+    scenarios in the row, or (unless ``pending`` is ``ignore``) pending cells in either.
     """
-    name = f"change from {baseline.experiment or 'the baseline'}"
-    if not board.rows:
-        return (Verdict(name=name, status="UNDECIDED", detail=_NO_ROWS),)
+    name = f"change from {comparison.name}"
     verdicts: list[Verdict] = []
-    for row in board.rows:
-        status, detail = _against_baseline(row, board, baseline, max_drop, pending)
-        verdicts.append(Verdict(name=f"{name}, {row.label}", status=status, detail=detail))
-    return tuple(verdicts)
+    for change in comparison.rows:
+        if change.after is not None:
+            status, detail = _on_change(change, change.after, max_drop, pending)
+            verdicts.append(Verdict(name=f"{name}, {change.label}", status=status, detail=detail))
+    return tuple(verdicts) or (Verdict(name=name, status="UNDECIDED", detail=_NO_ROWS),)
 
 
 _NO_ROWS = "the board has no rows"
@@ -278,20 +277,13 @@ def _reasons(undecided: Iterable[_RowVerdict]) -> str:
     return "; ".join(f"{why} ({listed(names)})" for why, names in labels.items())
 
 
-def _against_baseline(
-    row: BoardRow, board: Board, baseline: Board, max_drop: float, pending: Pending
+def _on_change(
+    change: RowChange, row: BoardRow, max_drop: float, pending: Pending
 ) -> tuple[Status, str]:
-    before = next(
-        (
-            other
-            for other in baseline.rows
-            if (other.model, other.prompt_version) == (row.model, row.prompt_version)
-        ),
-        None,
-    )
+    before = change.before
     if before is None:
         return "UNDECIDED", "the baseline has no such row"
-    if before.prompt_sha256 != row.prompt_sha256:
+    if change.standing == "other_prompt":
         return "UNDECIDED", f"prompt {row.prompt_version} has another text in the baseline"
     reasons = [_why_unmeasured(row)]
     if pending == "fail":
@@ -300,30 +292,19 @@ def _against_baseline(
     if any(reasons):
         return "UNDECIDED", ", ".join(filter(None, reasons))
 
-    changed = [
-        name
-        for name in row.scenario_composites
-        if name in before.scenario_composites and board.scenarios[name] != baseline.scenarios[name]
-    ]
-    shared = [
-        name
-        for name in row.scenario_composites
-        if name in before.scenario_composites and name not in changed
-    ]
+    changed = change.changed_texts
     left_out = f"; not paired, their text differs: {listed(changed)}" if changed else ""
-    if len(shared) < MINIMUM_SHARED_SCENARIOS:
+    difference = change.difference
+    if difference is None:
         return "UNDECIDED", (
-            f"{counted_noun(len(shared), 'judged scenario')} in common, "
+            f"{counted_noun(len(change.paired), 'judged scenario')} in common, "
             f"{MINIMUM_SHARED_SCENARIOS} are needed{left_out}"
         )
-    change = paired_difference(
-        [row.scenario_composites[name] for name in shared],
-        [before.scenario_composites[name] for name in shared],
-    )
     # With 3 scenarios or more there always is an interval.
-    low, high = change.low or 0.0, change.high or 0.0
+    low, high = difference.low or 0.0, difference.high or 0.0
     status: Status = "FAIL" if round(high, _ROUNDING_DIGITS) < -max_drop else "PASS"
     return status, (
-        f"{change.mean:+.2f} [{low:+.2f}, {high:+.2f}], sign-flip p = {change.sign_flip_p:.3f}, "
-        f"{len(shared)} scenarios, a drop of {max_drop:g} is allowed{left_out}"
+        f"{difference.mean:+.2f} [{low:+.2f}, {high:+.2f}], "
+        f"sign-flip p = {difference.sign_flip_p:.3f}, {difference.scenarios} scenarios, "
+        f"a drop of {max_drop:g} is allowed{left_out}"
     )

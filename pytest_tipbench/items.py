@@ -20,7 +20,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     """Make one item per cell of every test that asks for ``tip_run`` (or ``tip_cell``).
 
     A mistake found here is kept for the controller, which ends the session with it before any
-    item runs: raised here it would read as a collection error.
+    item runs: raised here it would read as a collection error. The controller of workers does not
+    see it, and the item that stands for the cells fails with it there.
     """
     if "tip_cell" not in metafunc.fixturenames:
         return
@@ -29,7 +30,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
         cells = metafunc.config.stash[BENCH].cells
     except UserMistakeError as mistake:
         metafunc.config.stash[MISTAKE] = mistake
-        cells = ()
+        metafunc.parametrize("tip_cell", [None], ids=["no-cells"])
+        return
     metafunc.parametrize("tip_cell", cells, ids=[cell.id for cell in cells])
 
 
@@ -75,10 +77,12 @@ def complete(item: pytest.Item, cell: Cell) -> RunRecord:
     """Run the cell and leave its record where the report finds it.
 
     Raises:
-        UserMistakeError: the item's name does not tell its cell.
+        UserMistakeError: there are no cells, or the item's name does not tell which it is.
     """
     from pytest_tipbench.reporting import junit_properties
 
+    if MISTAKE in item.config.stash:
+        raise item.config.stash[MISTAKE]
     _check_name(item, cell)
     record = item.config.stash[BENCH].runner.run(cell)
     item.stash[RUN] = record

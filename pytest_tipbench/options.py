@@ -67,7 +67,7 @@ class Option:
         facts = [
             f"{name}: {value}"
             for name, value in (
-                ("default", self.default_shown),
+                ("default", self.default_shown or "none"),
                 ("environment", self.environment),
                 ("ini", self.ini_name if self.ini else None),
             )
@@ -75,7 +75,7 @@ class Option:
         ]
         if self.repeatable:
             facts.append("repeatable")
-        return f"{self.help} ({'; '.join(facts)})" if facts else self.help
+        return f"{self.help} ({'; '.join(facts)})"
 
 
 OPTIONS: tuple[Option, ...] = (
@@ -175,7 +175,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--residency",
-        "unload after each response (call), or once per model (model)",
+        "when to unload: call = after each response, model = once per model",
         "call|model",
         one_of("call", "model"),
         default_words="call for Ollama, model for llama.cpp",
@@ -322,7 +322,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "--baseline",
-        "gate: compare each row with the same row of EXPERIMENT",
+        "gate: compare rows and scenarios with those of EXPERIMENT",
         "EXPERIMENT",
         ini="string",
     ),

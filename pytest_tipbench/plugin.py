@@ -172,13 +172,12 @@ class ControllerHooks:
                 self._controller.prepare(cells_of(session.items))
         return None
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
         self._controller.keep_report(report)
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        self._controller.tell_cell(nodeid)
+        result = yield
+        self._controller.tell_cell(report)
+        return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(
@@ -192,8 +191,11 @@ class ControllerHooks:
             session.exitstatus = exit_code
         return result
 
-    def pytest_terminal_summary(self) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self) -> Generator[None, Any, Any]:
+        result = yield  # pytest's list of what failed, so that the board is not above it
         self._controller.write_summary()
+        return result
 
     def pytest_unconfigure(self) -> None:
         self._controller.close()

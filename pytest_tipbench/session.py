@@ -105,7 +105,7 @@ class BenchSession:
         lines = [f"tipbench {__version__}: experiment {settings.experiment}"]
         if self._is_aimed_at_cells:
             lines += self.bench.header_lines()
-        return lines
+        return self._console.fitted(lines)
 
     # --- workers ------------------------------------------------------------------------------
 
@@ -206,20 +206,28 @@ class BenchSession:
         for line in lines:
             self._console.say(line)
 
-    def tell_cell(self, node_id: str) -> None:
-        """Write a finished cell's line, and its tips, where the user asked for them."""
-        record = self._to_tell.pop(node_id, None)
-        if record is None or self._progress is None:
+    def tell_cell(self, report: pytest.TestReport) -> None:
+        """Write a finished cell's line, and its tips, where the user asked for them.
+
+        They stand under what pytest has just written of the item: for a setup that went well it
+        writes nothing, and workers' reports come interleaved.
+        """
+        if self._progress is None or (report.when == "setup" and report.passed):
+            return
+        record = self._to_tell.pop(report.nodeid, None)
+        if record is None:
             return
         from pytest_tipbench.progress import tip_lines
 
+        width, ascii_only = self._console.width, self._console.knows_ascii_alone
         is_resumed = record.session_id != self.bench.session_id
-        line = self._progress.line(record, is_resumed=is_resumed)
-        if self.settings.show_tips or self._console.verbosity > 0:
-            self._console.write(f"  {line}")
+        lines = self._progress.lines(
+            record, is_resumed=is_resumed, width=width, ascii_only=ascii_only
+        )
         if self.settings.show_tips:
-            for tip_line in tip_lines(record):
-                self._console.write(tip_line)
+            lines += tip_lines(record, width=width, ascii_only=ascii_only)
+        if self.settings.show_tips or self._console.lists_items:
+            self._console.write_under_item(lines)
 
     # --- the end ------------------------------------------------------------------------------
 

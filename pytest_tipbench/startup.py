@@ -35,6 +35,9 @@ RUN: pytest.StashKey[RunRecord] = pytest.StashKey()
 MISTAKE = pytest.StashKey[UserMistakeError]()
 UNSAID: pytest.StashKey[list[str]] = pytest.StashKey()
 """What a worker has to say and has no terminal for."""
+_INFORMING_OPTIONS = (
+    *("help", "version", "markers", "cacheshow", "showfixtures", "show_fixtures_per_test"),
+)
 _UNDO: pytest.StashKey[Callable[[], None]] = pytest.StashKey()
 """Gives SIGTERM back its former meaning."""
 
@@ -71,7 +74,9 @@ def configure(config: pytest.Config) -> BenchSession | None:
     """
     settings = read_settings(config)
     command_only = _is_command_only(config, settings)
-    is_aimed_at_cells = not command_only and _is_aimed_at(config, settings.evals)
+    is_aimed_at_cells = (
+        not command_only and not _only_informs(config) and _is_aimed_at(config, settings.evals)
+    )
     if is_aimed_at_cells:
         heed_termination(config)
     if _is_worker(config):
@@ -140,6 +145,11 @@ def _is_distributed(config: pytest.Config) -> bool:
 
 def _is_command_only(config: pytest.Config, settings: Settings) -> bool:
     return settings.has_command and not names_a_path(config)
+
+
+def _only_informs(config: pytest.Config) -> bool:
+    """Say whether pytest tells of itself and ends, e.g. for ``--fixtures``: no cell is wanted."""
+    return any(getattr(config.option, name, False) for name in _INFORMING_OPTIONS)
 
 
 def _is_aimed_at(config: pytest.Config, folder: Path) -> bool:

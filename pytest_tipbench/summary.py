@@ -62,6 +62,7 @@ def summary_lines(
             width=width,
             ascii_only=ascii_only,
             verdicts=finding.verdicts,
+            comparison=finding.comparison,
             verbose=verbose,
         )
         if verbose or settings.judge_apply:

@@ -17,7 +17,9 @@ from markupsafe import Markup
 
 from pytest_tipbench.board_notices import counted_noun
 from pytest_tipbench.reports import charts
+from pytest_tipbench.reports.change_text import in_print, p_value, signed, with_interval
 from pytest_tipbench.reports.markdown import percent
+from pytest_tipbench.reports.page_baseline import changes_view
 from pytest_tipbench.reports.page_data import packed, page_data
 from pytest_tipbench.reports.visible_text import visible
 
@@ -54,6 +56,7 @@ def render_html(report: Report) -> str:
             memory_chart=_scatter(report, letters, _resident_gibibytes),
             interval_ticks=_ticks(report.rubric.scale),
             tier_reach=_tier_reach(report),
+            changes=changes_view(report),
             policy=_policy(style, script),
             style=style,
             script=script,
@@ -79,6 +82,9 @@ def _environment() -> Environment:
         "fixed": fixed,
         "percent": _percent,
         "gibibytes": _gibibytes,
+        "signed": lambda difference: in_print(signed(difference)),
+        "with_interval": lambda difference: in_print(with_interval(difference)),
+        "p_value": lambda difference: in_print(p_value(difference)),
     }
     environment.globals |= {
         "counted": counted_noun,

@@ -54,6 +54,12 @@ def interval_bar(
     )
 
 
+def about_zero(values: Iterable[float]) -> tuple[float, float]:
+    """Return a scale with 0 in its middle and a round number at each end, past all the values."""
+    end = _nice(0.0, max((abs(value) for value in values), default=0.0))[-1]
+    return -end, end
+
+
 class Segment(NamedTuple):
     """A part of a bar of 100."""
 
@@ -188,7 +194,9 @@ def _part_of_scale(low: float, high: float, scale: tuple[float, float]) -> list[
     """Return round numbers about ``low`` and ``high``, none of them outside the scale."""
     lowest, highest = scale
     marks = _nice(max(low, lowest), min(high, highest))
-    return sorted({min(max(mark, lowest), highest) for mark in marks})
+    inside = sorted({min(max(mark, lowest), highest) for mark in marks})
+    # Where all of it lies at one end of the scale, no other mark may be left.
+    return inside if len(inside) > 1 else [lowest, highest]
 
 
 def _powers(low: float, high: float) -> list[float]:

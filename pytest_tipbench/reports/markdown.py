@@ -10,13 +10,24 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.board_notices import counted_noun
+from pytest_tipbench.reports.change_text import in_print, p_value, signed, with_interval
+from pytest_tipbench.reports.charts import letters
 from pytest_tipbench.reports.visible_text import one_line, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_tipbench.reports.report_records import Report, ReportCell, ReportRow, ReportTip
+    from pytest_tipbench.reports.report_records import (
+        Report,
+        ReportBaseline,
+        ReportCell,
+        ReportRow,
+        ReportRowChange,
+        ReportTip,
+    )
 
+_NAMES = ("model", "prompt")
+"""Headers of columns that are no numbers."""
 _STATUS_SIGNS = {"PASS": "✅", "FAIL": "❌", "UNDECIDED": "❔"}
 _TIP_CHARACTERS = 280
 _ROWS_WITH_TIPS = 20
@@ -33,14 +44,18 @@ entity is a plain character again; an element of their own keeps them apart."""
 def render_markdown(report: Report) -> str:
     """Return the report as one Markdown text that fits a comment on a pull request.
 
-    Examples of tips are left out where they would not fit.
+    What is folded away (each scenario's change, examples of tips) is left out where it would not
+    fit.
     """
-    blocks = [*_blocks(report)]
-    examples = "\n".join(_examples(report))
-    text = "\n\n".join(block for block in [*blocks, _footer(report)] if block)
-    if examples and len(text) + len(examples) < _LIMIT_CHARACTERS:
-        text = "\n\n".join(block for block in [*blocks, examples, _footer(report)] if block)
-    return f"{text}\n"
+    blocks = [block for block in _blocks(report) if block]
+    footer = _footer(report)
+    length = sum(len(block) + 2 for block in [*blocks, footer])
+    for lines in (_scenario_changes(report), _examples(report)):
+        folded = "\n".join(lines)
+        if folded and length + len(folded) < _LIMIT_CHARACTERS:
+            blocks.append(folded)
+            length += len(folded) + 2
+    return "\n\n".join([*blocks, footer]) + "\n"
 
 
 def code(text: str) -> str:
@@ -70,6 +85,8 @@ def _blocks(report: Report) -> Iterator[str]:
     yield "\n".join(_gates(report))
     yield "\n".join(_board(report))
     yield "\n".join(f"- {escaped(sentence)}" for sentence in _sentences(report))
+    if report.comparison is not None:
+        yield from _baseline(report.comparison)
 
 
 def _gates(report: Report) -> Iterator[str]:
@@ -98,9 +115,8 @@ def _board(report: Report) -> Iterator[str]:
         "tok/s",
         "GiB",
     ]
-    names = {"model", "prompt"}
     yield _line(escaped(header) for header in headers)
-    yield _line(":--" if header in names else "--:" for header in headers)
+    yield _line(":--" if header in _NAMES else "--:" for header in headers)
     for row in report.rows:
         yield _line(_cells(row, criteria, has_tiers=has_tiers))
 
@@ -140,6 +156,59 @@ def percent(rate: float) -> str:
 
 def _number(value: float | None, decimals: int) -> str:
     return "–" if value is None else f"{value:.{decimals}f}"
+
+
+# --- a baseline -------------------------------------------------------------------------------
+
+
+def _baseline(comparison: ReportBaseline) -> Iterator[str]:
+    yield f"### Compared with {code(comparison.baseline or 'the baseline')}"
+    yield f"After − before, paired by scenario: {escaped(comparison.outcome)}."
+    compared = _compared(comparison)
+    if compared:
+        headers = ("", "model", "prompt", "before", "after", "change", "p", "pairs")
+        lines = [_line(headers), _line("--:" if h not in _NAMES else ":--" for h in headers)]
+        lines += [_line(_row_change(letter, row)) for letter, row in compared.items()]
+        yield "\n".join(lines)
+    yield "\n".join(f"- {escaped(notice)}" for notice in comparison.notices)
+
+
+def _compared(comparison: ReportBaseline) -> dict[str, ReportRowChange]:
+    """Return the rows that both have, with the letters of the page's rows."""
+    named = zip(letters(len(comparison.rows)), comparison.rows, strict=True)
+    return {letter: row for letter, row in named if row.standing == "compared"}
+
+
+def _row_change(letter: str, row: ReportRowChange) -> Iterator[str]:
+    yield letter
+    yield code(row.model)
+    yield code(row.prompt_version)
+    yield _number(row.composite_before, 2)
+    yield _number(row.composite_after, 2)
+    change = in_print(with_interval(row.difference))
+    yield f"**{change}**" if row.direction else change
+    yield escaped(in_print(p_value(row.difference)))
+    yield str(row.pairs)
+
+
+def _scenario_changes(report: Report) -> Iterator[str]:
+    """Yield the table of scenarios × rows, folded away."""
+    if report.comparison is None or not report.comparison.scenario_means:
+        return
+    means = report.comparison.scenario_means
+    changes = {
+        letter: {change.scenario: change.difference for change in row.scenarios}
+        for letter, row in _compared(report.comparison).items()
+    }
+    yield "<details><summary>The change in each scenario</summary>"
+    yield ""
+    yield _line(["scenario", *changes, "mean"])
+    yield _line([":--", *("--:" for _ in changes), "--:"])
+    for name, mean in means.items():
+        cells = [of_row.get(name) for of_row in changes.values()]
+        yield _line([code(name), *(in_print(signed(cell)) for cell in [*cells, mean])])
+    yield ""
+    yield "</details>"
 
 
 # --- the words --------------------------------------------------------------------------------

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import unicodedata
 
-_ASCII_FORMS = str.maketrans({"±": "+/-", "×": "x", "≥": ">=", "≤": "<=", "…": "...", "−": "-"})
+_JOINERS = "\u200c\u200d"
+"""Format characters that Persian and emoji are written with; they move nothing."""
+_ASCII_FORMS = str.maketrans(
+    {"±": "+/-", "×": "x", "≥": ">=", "≤": "<=", "…": "...", "−": "-"}
+    | dict.fromkeys("–—", "-")
+    | dict.fromkeys("“”", '"')
+    | dict.fromkeys("‘’", "'")
+)
+"""Of our own signs, and of the quotes and dashes that models write as a matter of course."""
 
 
 def printable(text: str, *, ascii_only: bool) -> str:
     """Return the text with every character that could disturb a terminal's line as an escape.
 
     Escaped are control and format characters (ANSI, newlines, direction overrides), unassigned and
-    lone surrogates, letters written from right to left, combining and double-width characters: all
-    that would make a column's width or order differ from its count of characters. With
-    ``ascii_only`` our own signs get their ASCII forms and every other letter is escaped.
+    lone surrogates, letters written from right to left, and combining characters: all that would
+    make a column's width or order differ from what can be counted. With ``ascii_only`` our own
+    signs, quotes and dashes get their ASCII forms and every other letter is escaped.
     """
     composed = unicodedata.normalize("NFC", text)
     if ascii_only:
@@ -26,12 +34,14 @@ def printable(text: str, *, ascii_only: bool) -> str:
 def readable(text: str, *, ascii_only: bool = False) -> str:
     """Return the text as a person reads it, with what could disturb the terminal as an escape.
 
-    Unlike :func:`printable` it keeps the letters of every script: for running text, whose columns
-    nobody counts.
+    Unlike :func:`printable` it keeps the letters of every script: for running text, which stands in
+    no column.
     """
     if ascii_only:
         return printable(text, ascii_only=True)
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+    return "".join(
+        char if char.isprintable() or char in _JOINERS else _escaped(char) for char in text
+    )
 
 
 def _is_plain(char: str, *, ascii_only: bool) -> bool:
@@ -42,7 +52,6 @@ def _is_plain(char: str, *, ascii_only: bool) -> bool:
         and char.isprintable()
         and not unicodedata.combining(char)
         and unicodedata.category(char) not in ("Mn", "Me", "Mc")
-        and unicodedata.east_asian_width(char) not in ("W", "F")
         and unicodedata.bidirectional(char) not in ("R", "AL", "AN")
     )
 

@@ -18,20 +18,24 @@ from pytest_tipbench.reports.report_records import (
     Report,
     ReportAgreement,
     ReportApply,
+    ReportBaseline,
     ReportCell,
     ReportComparison,
     ReportGate,
     ReportOlderRow,
     ReportOtherRubric,
     ReportRow,
+    ReportRowChange,
     ReportRubric,
     ReportScenario,
+    ReportScenarioChange,
     ReportTip,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pytest_tipbench.board_baseline import BaselineComparison, RowChange
     from pytest_tipbench.board_records import Board, BoardRow, Comparison, OlderRow
     from pytest_tipbench.board_rows import TipScores
     from pytest_tipbench.gates import Verdict
@@ -52,6 +56,7 @@ def build_report(
     rubric: Rubric,
     verdicts: Sequence[Verdict],
     environment: Mapping[str, str],
+    comparison: BaselineComparison | None = None,
 ) -> Report:
     """Return everything that the reports show.
 
@@ -63,6 +68,7 @@ def build_report(
         rubric: the one in force.
         verdicts: of the gates.
         environment: facts of the machine and the code, by name.
+        comparison: of the board with a baseline's.
 
     Raises:
         ValueError: a run of the board is not among ``runs``.
@@ -111,6 +117,7 @@ def build_report(
         comparison_of_models=_comparison(board.models),
         comparison_of_prompts=_comparison(board.prompts),
         pair=board.pair,
+        comparison=_baseline(comparison),
         scenarios=tuple(
             ReportScenario(id=name, sha256=sha256, content=contents[name])
             for name, sha256 in board.scenarios.items()
@@ -201,6 +208,30 @@ def _comparison(comparison: Comparison | None) -> ReportComparison | None:
     if comparison is None:
         return None
     return ReportComparison.model_validate(jsonable(comparison))
+
+
+# --- a baseline -------------------------------------------------------------------------------
+
+
+def _baseline(comparison: BaselineComparison | None) -> ReportBaseline | None:
+    if comparison is None:
+        return None
+    return ReportBaseline(
+        baseline=comparison.baseline,
+        outcome=comparison.outcome,
+        notices=comparison.notices,
+        rows=tuple(_row_change(row) for row in comparison.rows),
+        scenario_means=comparison.scenario_means,
+    )
+
+
+def _row_change(row: RowChange) -> ReportRowChange:
+    shown = {name: getattr(row, name) for name in ReportRowChange.model_fields}
+    scenarios = [
+        {name: getattr(change, name) for name in ReportScenarioChange.model_fields}
+        for change in row.scenarios
+    ]
+    return ReportRowChange.model_validate({**shown, "scenarios": scenarios})
 
 
 # --- cells ------------------------------------------------------------------------------------

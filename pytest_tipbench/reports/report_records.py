@@ -212,6 +212,64 @@ class ReportComparison(FileRecord):
     least_significant_difference: float
 
 
+class ReportScenarioChange(FileRecord):
+    """One scenario of a row, and of the same row of the baseline."""
+
+    scenario: str
+    before: float | None
+    """The baseline's composite; null where nothing of it is judged there."""
+    after: float | None
+    difference: float | None
+    """After minus before; null where the two are not paired."""
+    left_out_because: str | None
+    """In words; null where the two are paired."""
+
+
+class ReportRowChange(FileRecord):
+    """One (model, prompt version) of the board, the baseline, or both."""
+
+    model: str
+    prompt_version: str
+    standing: Literal["compared", "new", "gone", "other_prompt"]
+    """``new``: not in the baseline; ``gone``: only there; ``other_prompt``: its text differs."""
+    direction: Literal["rose", "fell"] | None
+    """Where the interval lies wholly on one side of 0, which; null: it cannot be told."""
+    composite_before: float | None
+    """Over the paired scenarios; of a row that is not compared, over all that it has."""
+    composite_after: float | None
+    difference: PairedDifference | None
+    """After minus before; null with fewer than 3 paired scenarios."""
+    configuration_changes: tuple[str, ...]
+    """What else differs, in words."""
+    scenarios: tuple[ReportScenarioChange, ...]
+    """All of either experiment; empty unless the row is compared."""
+
+    @property
+    def label(self) -> str:
+        """``MODEL × PROMPT``."""
+        return f"{self.model} × {self.prompt_version}"
+
+    @property
+    def pairs(self) -> int:
+        """How many scenarios are judged in both, with one text."""
+        return sum(change.left_out_because is None for change in self.scenarios)
+
+
+class ReportBaseline(FileRecord):
+    """What has changed since another experiment, paired by scenario."""
+
+    baseline: str
+    """The experiment compared with."""
+    outcome: str
+    """How many rows rose, fell, or did neither for certain, in words."""
+    notices: tuple[str, ...]
+    """What a reader has to know beside the numbers."""
+    rows: tuple[ReportRowChange, ...]
+    """The board's rows in its order, then those that only the baseline has."""
+    scenario_means: dict[str, float]
+    """Scenario → mean of the differences over the rows that pair it."""
+
+
 class ReportGate(FileRecord):
     """What a gate came to."""
 
@@ -293,6 +351,8 @@ class Report(FileRecord):
     comparison_of_prompts: ReportComparison | None
     pair: PairedDifference | None
     """The first ranked row minus the second, where there are exactly two."""
+    comparison: ReportBaseline | None
+    """With the experiment that ``--baseline`` names; null without."""
     scenarios: tuple[ReportScenario, ...]
     cells: tuple[ReportCell, ...]
     """Of the rows, in their order; cells of older rows are not among them."""

@@ -5,15 +5,22 @@ Lines carry no colour and no control character, whatever a model is called, and 
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_tipbench.board_notices import counted_noun, listed
-from pytest_tipbench.reports.printable import printable
+from pytest_tipbench.reports.terminal_baseline import comparison_lines
+from pytest_tipbench.reports.text_layout import (
+    NARROWEST_WIDTH,
+    Column,
+    fitted_table,
+    number,
+    wrapped,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pytest_tipbench.board_baseline import BaselineComparison
     from pytest_tipbench.board_records import Board, BoardRow, Comparison
     from pytest_tipbench.gates import Verdict
 
@@ -22,19 +29,6 @@ _DIVERSITY_HEADERS = {
     "self_similarity": "self-s.",
     "specificity": "spec.",
 }
-_NARROWEST_WIDTH = 40
-_NARROWEST_NAME = 8
-_GAP = 2
-
-
-class _Column(NamedTuple):
-    name: str
-    """What it is called where it had to be left out."""
-    header: str
-    cell: Callable[[BoardRow], str]
-    align: str = "right"
-    drop_rank: int | None = None
-    """Columns leave a narrow board in this order, 1 first; None = never."""
 
 
 def board_lines(
@@ -43,22 +37,22 @@ def board_lines(
     width: int,
     ascii_only: bool,
     verdicts: Sequence[Verdict] = (),
+    comparison: BaselineComparison | None = None,
     verbose: bool = False,
 ) -> list[str]:
     """Return the board, what it says in words, and the gates' verdicts, as lines of plain text.
+
+    What has changed since a baseline stands between the words and the verdicts.
 
     ``width`` is in columns, at least 40. What does not fit leaves the table in this order, and one
     line says what is missing: tokens/s, p95 latency, the criteria, the diversity metrics, median
     latency, usable rate, judged cells. Tier, model, prompt and composite stay; when nothing else is
     left to drop, long names are shortened in their middle.
     """
-    width = max(width, _NARROWEST_WIDTH)
+    width = max(width, NARROWEST_WIDTH)
 
     def written(sentences: Iterable[str]) -> Iterator[str]:
-        for sentence in sentences:
-            yield from textwrap.wrap(
-                printable(sentence, ascii_only=ascii_only), width, subsequent_indent="  "
-            )
+        return wrapped(sentences, width, ascii_only=ascii_only)
 
     if not board.rows and not board.older_rows:
         empty = ["the board is empty: no finished run is selected"]
@@ -66,13 +60,18 @@ def board_lines(
     lines = [*written(_title(board))]
     left_out: list[str] = []
     if board.rows:
-        table, left_out = _table(board, width, ascii_only=ascii_only)
+        table, left_out = fitted_table(_columns(board), width, ascii_only=ascii_only)
         lines += ["", *table, ""]
     lines += written(_words(board))
     if left_out:
         lines += written([f"left out at {width} columns: {', '.join(left_out)}"])
     if verbose:
         lines += ["", *written(_details(board))]
+    if comparison is not None:
+        lines += [
+            "",
+            *comparison_lines(comparison, width=width, ascii_only=ascii_only, verbose=verbose),
+        ]
     if verdicts:
         lines += ["", *written(verdict.line for verdict in verdicts)]
     return lines
@@ -81,100 +80,58 @@ def board_lines(
 # --- the table --------------------------------------------------------------------------------
 
 
-def _table(board: Board, width: int, *, ascii_only: bool) -> tuple[list[str], list[str]]:
-    """Return the table's lines, and the names of the columns that had to be left out."""
-    from tabulate import tabulate
+def _columns(board: Board) -> list[Column]:
+    def column(
+        header: str,
+        cell: Callable[[BoardRow], str],
+        drop_rank: int | None = None,
+        *,
+        name: str = "",
+        short_header: str = "",
+        align: str = "right",
+    ) -> Column:
+        texts = [cell(row) for row in board.rows]
+        return Column(header, texts, align, drop_rank, name, short_header)
 
-    columns = _columns(board, {name: name for name in board.criteria})
-    left_out: list[str] = []
-    texts = _texts(columns, board.rows, ascii_only=ascii_only)
-    if _width(texts) > width:
-        columns = _columns(board, _short_headers(board.criteria))
-        texts = _texts(columns, board.rows, ascii_only=ascii_only)
-    while _width(texts) > width and any(column.drop_rank for column in columns):
-        rank = min(column.drop_rank for column in columns if column.drop_rank)
-        left_out += [column.name for column in columns if column.drop_rank == rank]
-        columns = [column for column in columns if column.drop_rank != rank]
-        texts = _texts(columns, board.rows, ascii_only=ascii_only)
-    for position, column in enumerate(columns):
-        if column.align == "left" and (excess := _width(texts) - width) > 0:
-            limit = max(max(map(len, texts[position])) - excess, _NARROWEST_NAME)
-            mark = printable("…", ascii_only=ascii_only)
-            texts[position] = [_shortened(text, limit, mark) for text in texts[position]]
-    # tabulate pads headers of its own by two columns each, which a narrow board cannot spare.
-    rules = ["-" * max(map(len, text)) for text in texts]
-    header, *body = zip(*texts, strict=True)
-    table = tabulate(
-        [header, rules, *body],
-        tablefmt="plain",
-        disable_numparse=True,
-        colalign=[column.align for column in columns],
-    )
-    return [line.rstrip() for line in table.splitlines()], left_out
+    def criterion(name: str) -> Column:
+        return column(
+            name,
+            lambda row: number(row.criterion_means.get(name), 2),
+            3,
+            short_header=short_headers[name],
+        )
 
+    def diversity(metric: str, header: str) -> Column:
+        return column(header, lambda row: number(row.diversity.get(metric), 2), 4, name=metric)
 
-def _texts(
-    columns: Iterable[_Column], rows: Sequence[BoardRow], *, ascii_only: bool
-) -> list[list[str]]:
-    return [
-        [
-            printable(text, ascii_only=ascii_only)
-            for text in (column.header, *(column.cell(row) for row in rows))
-        ]
-        for column in columns
-    ]
-
-
-def _width(texts: Sequence[Sequence[str]]) -> int:
-    return sum(max(map(len, text)) for text in texts) + _GAP * (len(texts) - 1)
-
-
-def _shortened(text: str, limit: int, mark: str) -> str:
-    """Keep both ends: a name differs from its like by its family or by its tag."""
-    if len(text) <= limit:
-        return text
-    tail = (limit - len(mark)) // 2
-    return text[: limit - len(mark) - tail] + mark + text[len(text) - tail :]
-
-
-def _columns(board: Board, headers: Mapping[str, str]) -> list[_Column]:
+    short_headers = _short_headers(board.criteria)
     columns = [
-        _Column("model", "model", lambda row: row.model, "left"),
-        _Column("prompt", "prompt", lambda row: row.prompt_version, "left"),
-        _Column("judged", "judged", lambda row: f"{row.judged_cells}/{row.cells}", drop_rank=7),
-        _Column("usable rate", "usable", lambda row: _percent(row.usable_rate), drop_rank=6),
+        column("model", lambda row: row.model, align="left"),
+        column("prompt", lambda row: row.prompt_version, align="left"),
+        column("judged", lambda row: f"{row.judged_cells}/{row.cells}", 7),
+        column("usable", lambda row: _percent(row.usable_rate), 6, name="usable rate"),
     ]
     if board.ranked:
-        columns.insert(0, _Column("tier", "tier", lambda row: str(row.tier or "-")))
+        columns.insert(0, column("tier", lambda row: str(row.tier or "-")))
     if any(row.criteria for row in board.rows):
-        columns += [_criterion(name, headers[name]) for name in board.criteria]
-    columns.append(_Column("composite", "composite", _composite))
+        columns += map(criterion, board.criteria)
+    columns.append(column("composite", _composite))
     columns += [
-        _diversity_metric(metric, header)
+        diversity(metric, header)
         for metric, header in _DIVERSITY_HEADERS.items()
         if any(metric in row.diversity for row in board.rows)
     ]
     return [
         *columns,
-        _Column(
-            "median latency",
+        column(
             "median s",
-            lambda row: _number(row.median_latency_seconds, 2),
-            drop_rank=5,
+            lambda row: number(row.median_latency_seconds, 2),
+            5,
+            name="median latency",
         ),
-        _Column(
-            "p95 latency", "p95 s", lambda row: _number(row.p95_latency_seconds, 2), drop_rank=2
-        ),
-        _Column("tokens/s", "tok/s", lambda row: _number(row.tokens_per_second, 1), drop_rank=1),
+        column("p95 s", lambda row: number(row.p95_latency_seconds, 2), 2, name="p95 latency"),
+        column("tok/s", lambda row: number(row.tokens_per_second, 1), 1, name="tokens/s"),
     ]
-
-
-def _criterion(name: str, header: str) -> _Column:
-    return _Column(name, header, lambda row: _number(row.criterion_means.get(name), 2), drop_rank=3)
-
-
-def _diversity_metric(name: str, header: str) -> _Column:
-    return _Column(name, header, lambda row: _number(row.diversity.get(name), 2), drop_rank=4)
 
 
 def _short_headers(criteria: Sequence[str]) -> dict[str, str]:
@@ -187,12 +144,8 @@ def _composite(row: BoardRow) -> str:
     if row.composite is None:
         return "pending" if row.pending_cells else "-"
     if row.composite_high is None:
-        return _number(row.composite, 2)
+        return number(row.composite, 2)
     return f"{row.composite:.2f} ±{row.composite_high - row.composite:.2f}"
-
-
-def _number(value: float | None, decimals: int) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"
 
 
 def _percent(rate: float | None) -> str:
@@ -282,7 +235,7 @@ def _details(board: Board) -> Iterator[str]:
         if row.resident_bytes is not None:
             facts.append(f"largest resident size {_gibibytes(row.resident_bytes)}")
         if row.scenario_composites:
-            scenario, worst = min(row.scenario_composites.items(), key=lambda item: item[1])
+            scenario, worst = min(row.scenario_composites.items(), key=lambda item: item[::-1])
             facts.append(f"weakest in {scenario} at {worst:.2f}")
         yield f"{row.label}: {', '.join(facts)}"
     for other in board.other_rubrics:

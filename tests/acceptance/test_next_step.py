@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 
 def next_command(outcome: Outcome) -> list[str]:
-    """Return the arguments of the command on the line that says what is next."""
-    line = next(line for line in outcome.text.splitlines() if line.startswith("next: "))
-    return shlex.split(line.partition(": pytest ")[2])
+    """Return the arguments of the command that is offered as what is next.
+
+    It stands on the line that says what is pending, or where it has no room there on the one below.
+    """
+    lines = outcome.text[outcome.text.index("\nnext: ") :].splitlines()
+    line = next(line for line in lines if "pytest --judge-export" in line)
+    return shlex.split(line.partition("pytest ")[2])
 
 
 def test_pending_tips_are_counted_and_the_command_exports_them(either_way: Project) -> None:

@@ -8,10 +8,11 @@ from axe_playwright_python.sync_playwright import (  # type: ignore[import-untyp
     Axe,
 )
 
+from pytest_tipbench.board import build_board
 from pytest_tipbench.records import DroppedTip, Outcome
 from pytest_tipbench.reports.as_html import render_html
 from tests.unit.board_samples import RUBRIC, SIX, a_run, judged
-from tests.unit.report_samples import lifelike_report, report_of
+from tests.unit.report_samples import changed_report, lifelike_report, report_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -338,6 +339,85 @@ class TestHostileText:
         assert tip.evaluate("element => getComputedStyle(element).direction") == "rtl"
         card = page.locator(".card")
         assert card.evaluate("element => getComputedStyle(element).direction") == "ltr"
+
+
+class TestBaseline:
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    @pytest.mark.parametrize("width", [360, 1440])
+    def test_is_for_everybody(
+        self, tmp_path: Path, open_page: OpenPage, scheme: Literal["light", "dark"], width: int
+    ) -> None:
+        report = changed_report()
+        assert report.comparison is not None
+        compared = [row for row in report.comparison.rows if row.standing == "compared"]
+        # every shade: a map of changes from one end of the colours to the other
+        first, *others = compared
+        spread = [
+            change.model_copy(update={"before": 3.0, "after": 3 + step, "difference": step})
+            for change, step in zip(
+                first.scenarios, (-2.0, -1.5, -1, 0.5, -0.5, 1, 1.5, 2), strict=True
+            )
+        ]
+        rows = (first.model_copy(update={"scenarios": tuple(spread)}), *others)
+        means = dict.fromkeys((change.scenario for change in spread), 0.0)
+        comparison = report.comparison.model_copy(update={"rows": rows, "scenario_means": means})
+        path = written(
+            report.model_copy(update={"comparison": comparison}), tmp_path / "report.html"
+        )
+        page = unpacked(open_page(path, width=width, color_scheme=scheme))
+        shades = page.locator("#baseline .map td").evaluate_all(
+            "cells => [...new Set(cells.map((cell) => cell.className))].sort()"
+        )
+        assert set(shades) >= {f"d{shade}" for shade in range(9)}
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        for summary in page.locator("#baseline summary").all():
+            summary.evaluate("element => { element.parentElement.open = true; }")
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+    def test_is_reached_from_the_top_and_read_without_a_script(
+        self, tmp_path: Path, open_page: OpenPage, problems: list[str]
+    ) -> None:
+        report = changed_report()
+        path = written(report, tmp_path / "report.html")
+        page = open_page(path, java_script_enabled=False)
+        page.get_by_role("link", name="Change", exact=True).click()
+        assert page.url.endswith("#baseline")
+        problems[:] = [said for said in problems if "#baseline" not in said]
+        assert report.comparison is not None
+        rows = page.locator("#baseline .changes tbody tr")
+        compared = [row for row in report.comparison.rows if row.standing == "compared"]
+        assert rows.count() == len(compared)
+        for place, row in enumerate(compared):
+            assert row.difference is not None
+            shown = f"{row.difference.mean:+.2f}".replace("-", "−")
+            assert shown in rows.nth(place).inner_text()
+        assert page.locator("#baseline .map thead th").count() == len(
+            report.comparison.scenario_means
+        )
+
+    def test_fades_what_is_over_the_budget(self, tmp_path: Path, open_page: OpenPage) -> None:
+        page = open_page(written(changed_report(), tmp_path / "report.html"))
+        page.locator("#most-gibibytes").fill("1.4")
+        faded = page.locator("#baseline .changes tr.over-budget .model").all_inner_texts()
+        assert faded == ["llama3.2:3b", "llama3.2:3b"]
+
+    def test_shows_hostile_names_as_text(self, tmp_path: Path, open_page: OpenPage) -> None:
+        runs = [a_run(HOSTILE, HOSTILE, f"{HOSTILE}{number}") for number in range(3)]
+        said = [judgement for run in runs for judgement in judged(run, 3, 4)]
+        gone = a_run(f"{HOSTILE} gone")
+        baseline = build_board([*runs, gone], said, RUBRIC).model_copy(
+            update={"experiment": HOSTILE, "judges": (HOSTILE,)}
+        )
+        report = report_of(runs, said, rubric=RUBRIC, gates=(), baseline=baseline)
+        page = open_page(written(report, tmp_path / "report.html"))
+        section = page.locator("#baseline")
+        text = section.text_content() or ""
+        assert f"Compared with {HOSTILE_SHOWN}" in text
+        assert f"only in {HOSTILE_SHOWN}: {HOSTILE_SHOWN} gone × v1" in text
+        assert section.locator(".map thead th").first.text_content() == f"{HOSTILE_SHOWN}0"
+        assert section.locator("img, b, script").count() == 0
+        assert page.evaluate("window.hacked") is None
 
 
 class TestEverybody:

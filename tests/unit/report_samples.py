@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tipbench.board import build_board
+from pytest_tipbench.board_baseline import compare_with_baseline
 from pytest_tipbench.gates import evaluate_gates, parse_gate
 from pytest_tipbench.judgement_records import (
     ApplyRecord,
@@ -32,6 +33,8 @@ from tests.unit.board_samples import START, a_run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_tipbench.board_baseline import BaselineComparison
+    from pytest_tipbench.board_records import Board
     from pytest_tipbench.records import RunRecord
     from pytest_tipbench.reports.report_records import Report
 
@@ -258,6 +261,63 @@ def lifelike_report(
     )
 
 
+class Changed(NamedTuple):
+    """An experiment, and the board of the one that it is compared with."""
+
+    runs: list[RunRecord]
+    judgements: list[Judgement]
+    baseline: Board
+
+    @property
+    def comparison(self) -> BaselineComparison:
+        board = build_board(self.runs, self.judgements, TIP_RUBRIC)
+        return compare_with_baseline(board, self.baseline)
+
+
+def lifelike_change(*, scenarios: int = 8, models: Sequence[str] = tuple(MODELS)[:2]) -> Changed:
+    """Models by three prompts, and what they were in experiment last-week.
+
+    There the first row scored lower; its model's third scenario was not judged; the second
+    scenario and prompt v3-few-shot had other texts; the last scenario, and the last model with
+    v2-mentor, were not there; and qwen2.5:0.5b was.
+    """
+    generator = random.Random(12)
+    runs = lifelike_runs(lifelike_scenarios(scenarios), models, generator)
+    judgements = lifelike_judgements(runs, "anna", generator)
+    names = [scenario.id for scenario in lifelike_scenarios(scenarios)]
+    there = dict.fromkeys([*models, "qwen2.5:0.5b"])
+    earlier = [
+        _as_it_was(run, names[1])
+        for run in lifelike_runs(lifelike_scenarios(scenarios - 1), tuple(there), generator)
+        if (run.cell.model.text, run.cell.prompt_version) != (models[-1], "v2-mentor")
+    ]
+    said = []
+    for run in earlier:
+        if (run.cell.model.text, run.cell.scenario) == (models[0], names[2]):
+            continue
+        was_lower = run.cell.id.startswith(f"{models[0]}-v1-")
+        for judgement in lifelike_judgements([run], "anna", generator):
+            lower = {name: max(score - 1, 1) for name, score in judgement.scores.items()}
+            said.append(judgement.model_copy(update={"scores": lower}) if was_lower else judgement)
+    return Changed(runs, judgements, build_board(earlier, said, TIP_RUBRIC))
+
+
+def _as_it_was(run: RunRecord, changed_scenario: str) -> RunRecord:
+    changes: dict[str, object] = {"experiment": "last-week"}
+    if run.cell.scenario == changed_scenario:
+        content = run.scenario.model_copy(update={"tasks": run.scenario.tasks[:2]})
+        changes |= {"scenario": content, "scenario_sha256": content.sha256}
+    if run.cell.prompt_version == "v3-few-shot":
+        changes["prompt_sha256"] = sha256_of("another text")
+    return run.model_copy(update=changes)
+
+
+def changed_report(*, scenarios: int = 8, models: Sequence[str] = tuple(MODELS)[:2]) -> Report:
+    """The report on :func:`lifelike_change`."""
+    made = lifelike_change(scenarios=scenarios, models=models)
+    return report_of(made.runs, made.judgements, gates=(), baseline=made.baseline)
+
+
 def report_of(
     runs: Sequence[RunRecord],
     judgements: Sequence[Judgement],
@@ -265,6 +325,7 @@ def report_of(
     *,
     rubric: Rubric = TIP_RUBRIC,
     gates: Sequence[str] = GATES,
+    baseline: Board | None = None,
 ) -> Report:
     board = build_board(runs, judgements, rubric)
     parsed = [parse_gate(text, rubric.criterion_names) for text in gates]
@@ -276,4 +337,5 @@ def report_of(
         rubric=rubric,
         verdicts=evaluate_gates(parsed, board, pending="fail"),
         environment=ENVIRONMENT,
+        comparison=None if baseline is None else compare_with_baseline(board, baseline),
     )

@@ -151,6 +151,58 @@ def test_the_configuration_narrows_no_board(project: Project) -> None:
     assert len(finding.board.rows) == 2
 
 
+# --- a baseline -------------------------------------------------------------------------------
+
+
+def test_a_baseline_is_compared_with_under_the_same_selection(project: Project) -> None:
+    for experiment in ("tip-bench", "before"):
+        for name in ("s01", "s02", "s03", "t01"):
+            run = a_run(scenario=name)
+            ids = {"experiment": experiment, "run_id": f"{experiment} {name}"}
+            project.keep(run.model_copy(update=ids))
+    (finding,) = project.commands(baseline="before", scenarios=("s*",)).run()
+    assert finding.comparison is not None
+    assert finding.comparison.baseline == "before"
+    (row,) = finding.comparison.rows
+    assert [change.scenario for change in row.scenarios] == ["s01", "s02", "s03"]
+    (verdict,) = finding.verdicts
+    assert verdict.name == "change from before, small:1b × v1"
+    (finding,) = project.commands().run()
+    assert (finding.comparison, finding.verdicts) == (None, ())
+
+
+def test_what_others_put_into_the_baseline_is_pulled_too_and_trouble_told_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulled: list[str] = []
+
+    def pull(_keeper: Keeper, experiment: str) -> list[str]:
+        pulled.append(experiment)
+        return ["MLflow does not answer", f"{experiment} has an odd run"]
+
+    monkeypatch.setattr(Keeper, "pull", pull)
+    commands = project.commands(baseline="before")
+    commands.run()
+    assert pulled == ["tip-bench", "before"]
+    assert commands.lines == [
+        "MLflow does not answer",
+        "tip-bench has an odd run",
+        "before has an odd run",
+    ]
+    pulled.clear()
+    project.commands(baseline="tip-bench").run()
+    assert pulled == ["tip-bench"]
+
+
+def test_the_report_has_the_comparison(project: Project) -> None:
+    project.keep(a_run())
+    target = project.root / "board.json"
+    project.commands(baseline="tip-bench", report=(target,)).run()
+    comparison = json.loads(target.read_text(encoding="utf-8"))["comparison"]
+    assert comparison["baseline"] == "tip-bench"
+    assert comparison["rows"][0]["scenarios"][0]["left_out_because"] == "not judged in either"
+
+
 @pytest.mark.parametrize(
     "changes", [{"models": ("smal:1b",)}, {"prompts": ("v9",)}, {"scenarios": ("s99",)}], ids=str
 )

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_tipbench.board import build_board
+from pytest_tipbench.board_baseline import compare_with_baseline
 from pytest_tipbench.errors import UnknownNameError, UserMistakeError
 from pytest_tipbench.gates import (
     Gate,
+    Pending,
     Verdict,
     baseline_verdicts,
     evaluate_gates,
@@ -43,6 +45,12 @@ def verdict(text: str, board: Board, pending: str = "fail") -> Verdict:
         pending="ignore" if pending == "ignore" else "fail",
     )
     return result
+
+
+def verdicts_against(
+    board: Board, baseline: Board, max_drop: float, pending: Pending = "fail"
+) -> tuple[Verdict, ...]:
+    return baseline_verdicts(compare_with_baseline(board, baseline), max_drop, pending=pending)
 
 
 class TestGrammar:
@@ -336,7 +344,7 @@ class TestBaseline:
     def test_passes_where_nothing_changed(self) -> None:
         board, baseline = self.boards(*self.BEFORE)
 
-        (result,) = baseline_verdicts(board, baseline, 0.0)
+        (result,) = verdicts_against(board, baseline, 0.0)
 
         assert result.line == (
             "PASS change from tip-bench, a × v1: +0.00 [+0.00, +0.00], sign-flip p = 1.000, "
@@ -348,28 +356,28 @@ class TestBaseline:
         # half-width 0.2776: [−1.18, −0.62]
         board, baseline = self.boards((3, 3), (3, 3), (3, 4), (3, 3), (2, 2))
 
-        assert baseline_verdicts(board, baseline, 0.6)[0].status == "FAIL"
-        assert baseline_verdicts(board, baseline, 0.7)[0].status == "PASS"
-        assert "-0.90 [-1.18, -0.62]" in baseline_verdicts(board, baseline, 0.0)[0].detail
+        assert verdicts_against(board, baseline, 0.6)[0].status == "FAIL"
+        assert verdicts_against(board, baseline, 0.7)[0].status == "PASS"
+        assert "-0.90 [-1.18, -0.62]" in verdicts_against(board, baseline, 0.0)[0].detail
 
     def test_noise_does_not_flip_it(self) -> None:
         # changes −1, +1, −1, +0.5, −0.5 have mean −0.2 and an interval far across zero
         board, baseline = self.boards((3, 3), (4, 5), (3, 4), (4, 5), (2, 3))
 
-        assert baseline_verdicts(board, baseline, 0.0)[0].status == "PASS"
+        assert verdicts_against(board, baseline, 0.0)[0].status == "PASS"
 
     def test_a_drop_of_exactly_what_is_allowed_passes(self) -> None:
         board, baseline = self.boards((3, 3), (2, 3), (3, 4), (3, 3), (2, 2))
 
         # each scenario falls by exactly 1
-        assert baseline_verdicts(board, baseline, 1.0)[0].status == "PASS"
-        assert baseline_verdicts(board, baseline, 0.99)[0].status == "FAIL"
+        assert verdicts_against(board, baseline, 1.0)[0].status == "PASS"
+        assert verdicts_against(board, baseline, 0.99)[0].status == "FAIL"
 
     def test_each_row_is_held_against_its_like(self) -> None:
         now = a_board(*a_matrix({("a", "v1"): [(2, 2)] * 3, ("a", "v2"): [(4, 4)] * 3}))
         before = a_board(*a_matrix({("a", "v1"): [(4, 4)] * 3, ("a", "v2"): [(4, 4)] * 3}))
 
-        verdicts = baseline_verdicts(now, before, 0.5)
+        verdicts = verdicts_against(now, before, 0.5)
 
         assert {v.name.split(", ")[1]: v.status for v in verdicts} == {
             "a × v1": "FAIL",
@@ -381,7 +389,7 @@ class TestBaseline:
         now = [a_run("a", "v1", name, task="New" if name == "s02" else "Same") for name in names]
         before = [a_run("a", "v1", name, task="Same") for name in names]
 
-        (result,) = baseline_verdicts(
+        (result,) = verdicts_against(
             a_board(now, judged_alike(now, 4)), a_board(before, judged_alike(before, 3)), 0.0
         )
 
@@ -394,7 +402,7 @@ class TestBaseline:
     def test_is_undecided_with_fewer_than_three_in_common(self) -> None:
         board, baseline = self.boards(*self.BEFORE, before=self.BEFORE[:2])
 
-        (result,) = baseline_verdicts(board, baseline, 0.0)
+        (result,) = verdicts_against(board, baseline, 0.0)
 
         assert (result.status, result.fails) == ("UNDECIDED", True)
         assert result.detail == "2 judged scenarios in common, 3 are needed"
@@ -403,7 +411,7 @@ class TestBaseline:
         now = [a_run("a", "v1", name, prompt_text="New") for name in SIX]
         before = [a_run("a", "v1", name, prompt_text="Old") for name in SIX]
 
-        (result,) = baseline_verdicts(
+        (result,) = verdicts_against(
             a_board(now, judged_alike(now, 4)), a_board(before, judged_alike(before, 4)), 0.0
         )
 
@@ -416,7 +424,7 @@ class TestBaseline:
         now = a_board(*a_matrix({("new", "v1"): self.BEFORE}))
         before = a_board(*a_matrix({("a", "v1"): self.BEFORE}))
 
-        (result,) = baseline_verdicts(now, before, 0.0)
+        (result,) = verdicts_against(now, before, 0.0)
 
         assert (result.status, result.detail) == ("UNDECIDED", "the baseline has no such row")
 
@@ -424,8 +432,8 @@ class TestBaseline:
         board, _ = self.boards(*self.BEFORE)
         empty = a_board([])
 
-        assert baseline_verdicts(empty, board, 0.0)[0].detail == "the board has no rows"
-        (result,) = baseline_verdicts(board, empty, 0.0)
+        assert verdicts_against(empty, board, 0.0)[0].detail == "the board has no rows"
+        (result,) = verdicts_against(board, empty, 0.0)
         assert result.name == "change from the baseline, a × v1"
         assert result.status == "UNDECIDED"
 
@@ -434,20 +442,20 @@ class TestBaseline:
         part = a_board(runs, judged_alike(runs[:3], 4))
         whole = a_board(runs, judged_alike(runs, 4))
 
-        assert baseline_verdicts(part, whole, 0.0)[0].detail == "3 cells pending"
-        assert baseline_verdicts(whole, part, 0.0)[0].detail == "3 cells pending in the baseline"
-        assert baseline_verdicts(part, whole, 0.0, pending="ignore")[0].status == "PASS"
-        assert "3 scenarios" in baseline_verdicts(part, whole, 0.0, pending="ignore")[0].detail
+        assert verdicts_against(part, whole, 0.0)[0].detail == "3 cells pending"
+        assert verdicts_against(whole, part, 0.0)[0].detail == "3 cells pending in the baseline"
+        assert verdicts_against(part, whole, 0.0, pending="ignore")[0].status == "PASS"
+        assert "3 scenarios" in verdicts_against(part, whole, 0.0, pending="ignore")[0].detail
 
     def test_is_undecided_with_unmeasured_cells(self) -> None:
         runs = [a_run("a", "v1", name) for name in SIX]
         lost = [*runs[:5], a_run("a", "v1", "s06", outcome=Outcome.TIMEOUT)]
         judgements = judged_alike(runs, 4)
 
-        (result,) = baseline_verdicts(
+        (result,) = verdicts_against(
             a_board(lost, judgements), a_board(runs, judgements), 0.0, pending="ignore"
         )
-        (other,) = baseline_verdicts(a_board(runs, judgements), a_board(lost, judgements), 0.0)
+        (other,) = verdicts_against(a_board(runs, judgements), a_board(lost, judgements), 0.0)
 
         assert (result.status, result.detail) == ("UNDECIDED", "1 cell not measured")
         # what the baseline lacks is merely not paired

@@ -79,9 +79,9 @@ class Metafunc:
     def __init__(self, bench: Bench, *fixtures: str) -> None:
         self.config = a_config(bench)
         self.fixturenames = list(fixtures)
-        self.calls: list[tuple[str, tuple[Cell, ...], list[str]]] = []
+        self.calls: list[tuple[str, Sequence[Cell | None], list[str]]] = []
 
-    def parametrize(self, name: str, values: tuple[Cell, ...], *, ids: list[str]) -> None:
+    def parametrize(self, name: str, values: Sequence[Cell | None], *, ids: list[str]) -> None:
         self.calls.append((name, values, ids))
 
 
@@ -106,7 +106,7 @@ def test_a_mistake_is_kept_for_the_controller() -> None:
     metafunc = Metafunc(Bench(mistake=mistake), "tip_cell")
     parametrize(metafunc)  # type: ignore[arg-type]  # a double
     assert metafunc.config.stash[MISTAKE] is mistake
-    assert metafunc.calls == [("tip_cell", (), [])]
+    assert metafunc.calls == [("tip_cell", [None], ["no-cells"])]
 
 
 def test_a_cell_is_found_on_its_item_alone() -> None:

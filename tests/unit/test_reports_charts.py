@@ -12,6 +12,7 @@ from pytest_tipbench.reports.charts import (
     Datum,
     Dot,
     Segment,
+    about_zero,
     interval_bar,
     letters,
     on_scale,
@@ -40,6 +41,31 @@ class TestIntervalBar:
 
     def test_has_no_whiskers_without_an_interval(self) -> None:
         assert interval_bar(3, None, None, (1, 5)) == (INTERVAL_WIDTH / 2, None, None)
+
+
+class TestAboutZero:
+    @pytest.mark.parametrize(
+        ("values", "end"),
+        [
+            # steps of 0.5, 0.2, 25 and 0.0025: about a quarter of the furthest value
+            ([-1.18, 0.62], 1.5),
+            ([0.1, -0.7], 0.8),
+            ([-63, 99], 100),
+            ([0.01], 0.0125),
+        ],
+    )
+    def test_ends_at_a_round_number_past_the_furthest_value(
+        self, values: list[float], end: float
+    ) -> None:
+        assert about_zero(values) == (-end, end)
+
+    @pytest.mark.parametrize("values", [[], [0.0], [0.0, 0.0]])
+    def test_has_a_width_without_any_change(self, values: list[float]) -> None:
+        low, high = about_zero(values)
+        assert low < 0 < high
+
+    def test_has_zero_in_its_middle(self) -> None:
+        assert on_scale(0, about_zero([-3, 1])) == INTERVAL_WIDTH / 2
 
 
 class TestSegments:
@@ -89,6 +115,16 @@ class TestScatter:
         # From 0.2 to 20 are two orders: 2 lies half way.
         (middle,) = [tick.at for tick in chart.x_ticks if tick.text == "2"]
         assert middle == pytest.approx((chart.left + chart.right) / 2, abs=0.1)
+
+    @pytest.mark.parametrize("scale", [(0, 1), (1, 3), (1, 5), (1, 100), (-3, 3)])
+    @pytest.mark.parametrize("end", [0, 1])
+    def test_of_rows_at_one_end_of_the_scale_has_an_axis(
+        self, scale: tuple[int, int], end: int
+    ) -> None:
+        chart = scatter([Datum("A", 1.0, scale[end], scale[end], scale[end])], scale)
+        assert chart is not None
+        assert len(chart.y_ticks) > 1
+        assert chart.dots[0].y == (chart.top if end else chart.bottom)
 
     @pytest.mark.parametrize(
         "data",

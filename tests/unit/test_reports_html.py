@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_tipbench.board import build_board
 from pytest_tipbench.judgement_records import Criterion, Rubric
 from pytest_tipbench.records import Outcome
 from pytest_tipbench.reports.as_html import render_html
 from tests.unit.board_samples import OTHER_RUBRIC, RUBRIC, SIX, a_matrix, a_run, judged
-from tests.unit.report_samples import lifelike_report, report_of
+from tests.unit.report_samples import MODELS, changed_report, lifelike_report, report_of
 
 if TYPE_CHECKING:
     from pytest_tipbench.reports.report_records import Report
@@ -198,6 +199,89 @@ class TestPage:
         assert "0.87" in page.text
 
 
+class TestBaseline:
+    def test_is_a_section_only_where_there_is_one(self, lifelike: Page) -> None:
+        assert "baseline" not in lifelike.ids
+        assert "#baseline" not in lifelike.values("href")
+        page = page_of(changed_report())
+        assert "baseline" in page.ids
+        assert "#baseline" in page.values("href")
+        assert "Compared with last-week" in page.text
+
+    def test_tells_each_rows_change_and_each_scenarios(self) -> None:
+        report = changed_report()
+        page = page_of(report)
+        assert report.comparison is not None
+        assert report.comparison.outcome in page.text
+        for notice in report.comparison.notices:
+            assert notice in page.text
+        compared = [row for row in report.comparison.rows if row.standing == "compared"]
+        assert compared
+        for row in compared:
+            assert row.difference is not None
+            half = (row.difference.high or 0) - row.difference.mean
+            shown = f"{row.difference.mean:+.2f} ±{half:.2f}".replace("-", "−")
+            assert f"{row.composite_before:.2f} {row.composite_after:.2f} {shown}" in page.text
+            for change in row.scenarios:
+                if change.left_out_because:
+                    assert f"– {change.left_out_because}" in page.text
+                else:
+                    told = (
+                        f"{change.scenario}: {change.before:.2f} before, {change.after:.2f} after"
+                    )
+                    assert any(title.endswith(told) for title in page.values("title"))
+
+    def test_has_unique_names_and_targets_too(self) -> None:
+        page = page_of(changed_report())
+        assert len(page.ids) == len(set(page.ids))
+        assert {link.removeprefix("#") for link in page.values("href")} <= set(page.ids)
+
+    def test_with_nothing_to_compare_says_why(self) -> None:
+        now, before = [a_run(scenario=name) for name in SIX], [a_run("other:1b")]
+        baseline = build_board(before, judged(before[0], 3, 3), RUBRIC)
+        page = page_of(report_of(now, [], rubric=RUBRIC, gates=(), baseline=baseline))
+        assert "After − before, paired by scenario: no row can be compared." in page.text
+        assert "only in tip-bench: other:1b × v1" in page.text
+        assert page.tags["tr"] == page_of(report_of(now, [], rubric=RUBRIC, gates=())).tags["tr"]
+
+    def test_with_too_few_pairs_has_no_whiskers(self) -> None:
+        runs, judgements = a_matrix({("a", "v1"): [(4, 4)] * 2})
+        board = build_board(runs, judgements, RUBRIC)
+        page = page_of(report_of(runs, judgements, rubric=RUBRIC, gates=(), baseline=board))
+        assert "2 paired scenarios, and 3 are needed" in page.text
+        without = page_of(report_of(runs, judgements, rubric=RUBRIC, gates=()))
+        assert page.tags["circle"] == without.tags["circle"]
+
+    @pytest.mark.parametrize("scale", [(0, 1), (1, 100)])
+    def test_takes_any_scale(self, scale: tuple[int, int]) -> None:
+        rubric = RUBRIC.model_copy(update={"scale": scale, "missing_tip_score": scale[0]})
+        runs = [a_run(scenario=name) for name in SIX]
+        low, high = (
+            [said for run in runs for said in judged(run, score, score, rubric=rubric)]
+            for score in scale
+        )
+        baseline = build_board(runs, low, rubric)
+        page = page_of(report_of(runs, high, rubric=rubric, gates=(), baseline=baseline))
+        # each scenario from one end of the scale to the other: the strongest shade
+        assert page.values("class").count("d8") == 1 + len(SIX)
+
+    def test_makes_no_markup_of_any_name(self) -> None:
+        def page_with(name: str) -> Page:
+            runs = [a_run(name, name, f"{name}{number}") for number in range(3)]
+            said = [judgement for run in runs for judgement in judged(run, 3, 4)]
+            board = build_board(runs, said, RUBRIC).model_copy(
+                update={"experiment": name, "judges": (name,)}
+            )
+            return page_of(report_of(runs, said, rubric=RUBRIC, gates=(), baseline=board))
+
+        hostile = (
+            "</h2></table><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+        )
+        page = page_with(hostile)
+        assert page.tags == page_with("plain").tags
+        assert f"Compared with {hostile}" in page.text
+
+
 class TestSafety:
     def test_policy_admits_our_style_and_script_and_nothing_else(self, lifelike: Page) -> None:
         (policy,) = [value for value in lifelike.values("content") if "default-src" in value]
@@ -273,3 +357,9 @@ def test_twelve_rows_by_36_scenarios_with_five_tips_stay_below_two_megabytes() -
     noisy = report.model_copy(update={"cells": tuple(cells)})
     for made in (report, noisy):
         assert len(render_html(made).encode("utf-8")) < LIMIT_BYTES
+
+
+def test_the_changes_of_twelve_rows_in_36_scenarios_take_little() -> None:
+    report = changed_report(scenarios=36, models=tuple(MODELS))
+    without = report.model_copy(update={"comparison": None})
+    assert len(render_html(report).encode()) - len(render_html(without).encode()) < 150_000

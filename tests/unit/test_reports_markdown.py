@@ -8,11 +8,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 from pytest_tipbench import __version__
+from pytest_tipbench.board import build_board
 from pytest_tipbench.records import Outcome
 from pytest_tipbench.reports.markdown import code, escaped, percent, render_markdown
 from tests.unit.board_samples import RUBRIC, SIX, a_matrix, a_run, judged
 from tests.unit.report_samples import (
     MODELS,
+    changed_report,
     lifelike_judgements,
     lifelike_report,
     lifelike_runs,
@@ -133,6 +135,72 @@ class TestReport:
 
     def test_fits_with_many_rows(self) -> None:
         assert len(render_markdown(lifelike_report(scenarios=36, models=tuple(MODELS)))) < 65_536
+
+
+class TestBaseline:
+    def test_of_a_comparison(self, snapshot: SnapshotAssertion) -> None:
+        text = without_version(render_markdown(changed_report()))
+        assert text[text.index("### ") : text.index("<details><summary>The highest")] == snapshot
+
+    def test_is_not_there_without_one(self) -> None:
+        assert "###" not in render_markdown(lifelike_report(scenarios=3))
+
+    def test_has_its_numbers_by_arithmetic(self) -> None:
+        after, judgements = a_matrix(
+            {("a", "v1"): [(3, 3), (3, 3), (3, 4), (3, 3), (2, 2)], ("b", "v1"): [(1, 1)] * 5}
+        )
+        before = a_matrix({("a", "v1"): [(4, 4), (3, 4), (4, 5), (4, 4), (3, 3)]})
+        baseline = build_board(*before, RUBRIC)
+        report = report_of(after, judgements, rubric=RUBRIC, gates=(), baseline=baseline)
+        lines = render_markdown(report).splitlines()
+        # changes −1, −0.5, −1, −1, −1: mean −0.9, half of the interval 2.7764 · 0.2236 / √5 = 0.28,
+        # p = 2 / 2⁵; the whole interval is below 0, so it is bold
+        assert "| A | `a` | `v1` | 3.80 | 2.90 | **−0.90 ±0.28** | 0.062 | 5 |" in lines
+        assert "| `s02` | −0.50 | −0.50 |" in lines
+        assert "- not in tip-bench: b × v1" in lines
+
+    def test_of_nothing_to_compare_has_no_table(self) -> None:
+        runs, judgements = a_matrix({("a", "v1"): [(3, 3)] * 3})
+        baseline = build_board([], [], RUBRIC)
+        report = report_of(runs, judgements, rubric=RUBRIC, gates=(), baseline=baseline)
+        text = render_markdown(report).partition("### Compared with `the baseline`")[2]
+        assert "no row can be compared." in text
+        assert "|" not in text.partition("<details>")[0]
+        assert "The change in each scenario" not in text
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_shows_every_name_as_text(self, text: str) -> None:
+        runs = [a_run(text, f"{text} v", f"{text} {number}") for number in range(3)]
+        said = [judgement for run in runs for judgement in judged(run, 3, 4)]
+        gone = a_run(f"{text} gone", "v1")
+        board = build_board([*runs, gone], said, RUBRIC).model_copy(
+            update={"experiment": text, "judges": (text,)}
+        )
+        report = report_of(runs, said, rubric=RUBRIC, gates=(), baseline=board)
+        html = as_html(render_markdown(report))
+        tags = set(re.findall(r"<(\w+)", html))
+        ours = {"h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "code"}
+        assert tags <= ours | {"ul", "li", "details", "summary", "sub", "span"}
+        assert text_in(html, "h3").removeprefix("Compared with ") == (
+            f"<code>{' '.join(text.split())}</code>"
+        )
+
+    def test_fits_a_comment_with_many_rows_and_scenarios(self) -> None:
+        report = changed_report(scenarios=36, models=tuple(MODELS))
+        assert len(render_markdown(report)) < 65_536
+        assert "The change in each scenario" in render_markdown(report)
+
+    def test_leaves_the_scenarios_out_where_they_do_not_fit(self) -> None:
+        report = changed_report()
+        assert report.comparison is not None
+        rows = report.comparison.rows
+        many = {f"{'x' * 200}-{number}": 0.0 for number in range(400)}
+        comparison = report.comparison.model_copy(update={"scenario_means": many, "rows": rows})
+        text = render_markdown(report.model_copy(update={"comparison": comparison}))
+        assert len(text) < 65_536
+        assert "The change in each scenario" not in text
+        assert "The highest and the lowest" in text
+        assert "### Compared with" in text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,12 @@ from pytest_tipbench.board import build_board
 from pytest_tipbench.gates import Verdict
 from pytest_tipbench.records import DroppedTip, Outcome, RenderedPrompt
 from pytest_tipbench.reports.report import build_report
-from pytest_tipbench.reports.report_records import Report, ReportRow
+from pytest_tipbench.reports.report_records import (
+    Report,
+    ReportRow,
+    ReportRowChange,
+    ReportScenarioChange,
+)
 from tests.unit.board_samples import (
     OTHER_RUBRIC,
     RUBRIC,
@@ -25,6 +30,7 @@ from tests.unit.board_samples import (
 from tests.unit.report_samples import (
     TIP_RUBRIC,
     an_apply,
+    lifelike_change,
     lifelike_judgements,
     lifelike_report,
     lifelike_runs,
@@ -339,6 +345,25 @@ class TestReport:
         assert report.comparison_of_models.averaged_over == ("v1", "v2")
         assert report.comparison_of_prompts is not None
         assert report.pair is None
+
+    def test_compares_with_a_baseline_as_the_board_does(self) -> None:
+        made = lifelike_change()
+        report = report_of(made.runs, made.judgements, gates=(), baseline=made.baseline)
+        ours, theirs = report.comparison, made.comparison
+        assert ours is not None
+        assert (ours.baseline, ours.outcome) == ("last-week", theirs.outcome)
+        assert (ours.notices, ours.scenario_means) == (theirs.notices, theirs.scenario_means)
+        for mine, its in zip(ours.rows, theirs.rows, strict=True):
+            for name in ReportRowChange.model_fields.keys() - {"scenarios"}:
+                assert getattr(mine, name) == getattr(its, name), name
+            assert mine.pairs == len(its.paired)
+            for one, other in zip(mine.scenarios, its.scenarios, strict=True):
+                for name in ReportScenarioChange.model_fields:
+                    assert getattr(one, name) == getattr(other, name), name
+        # the letters of the page's rows hold for these too
+        labels = [row.label for row in report.rows]
+        assert [row.label for row in ours.rows][: len(labels)] == labels
+        assert plain_report([a_run()], []).comparison is None
 
     def test_is_the_same_whatever_the_order_of_the_judgements(self) -> None:
         generator = random.Random(4)

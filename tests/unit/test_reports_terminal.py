@@ -9,7 +9,7 @@ from pytest_tipbench.board import build_board
 from pytest_tipbench.gates import evaluate_gates, parse_gate
 from pytest_tipbench.judgement_records import Criterion, Rubric
 from pytest_tipbench.records import Outcome
-from pytest_tipbench.reports.printable import printable
+from pytest_tipbench.reports.printable import printable, readable
 from pytest_tipbench.reports.terminal import board_lines
 from tests.unit.board_samples import (
     OTHER_RUBRIC,
@@ -350,8 +350,8 @@ class TestPrintable:
             ("\u202etxet", "\\u202etxet"),
             ("zero\u200bwidth", "zero\\u200bwidth"),
             ("שלום", "\\u05e9\\u05dc\\u05d5\\u05dd"),
-            ("模型", "\\u6a21\\u578b"),
-            ("🙂", "\\U0001f642"),
+            ("模型 🙂", "模型 🙂"),
+            ("heart\u2764\ufe0f \u200d", "heart❤\\ufe0f \\u200d"),
             ("lone\ud800", "lone\\ud800"),
             ("re\u0301veil", "réveil"),
             ("q\u0301", "q\\u0301"),
@@ -368,10 +368,22 @@ class TestPrintable:
             ("3.50 ±0.25", "3.50 +/-0.25"),
             ("≥ ≤ … −", ">= <= ... -"),
             ("Zoë", "Zo\\xeb"),
+            ("“a” – ‘b’ — c’s", "\"a\" - 'b' - c's"),
         ],
     )
     def test_has_ascii_forms(self, text: str, shown: str) -> None:
         assert printable(text, ascii_only=True) == shown
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("שלום 模型 q\u0301", "שלום 模型 q\u0301"),
+            ("می\u200cخواهم 👩\u200d⚕️", "می\u200cخواهم 👩\u200d⚕️"),  # written with joiners
+            ("\u202etxet\x1b[m\ud800\u200b", "\\u202etxet\\x1b[m\\ud800\\u200b"),
+        ],
+    )
+    def test_running_text_keeps_every_script(self, text: str, shown: str) -> None:
+        assert readable(text) == shown
 
     def test_holds_wherever_a_name_is_shown(self) -> None:
         odd = "bad\x1b]0;title\x07\n\u202e模\ud800"
@@ -388,4 +400,4 @@ class TestPrintable:
 
         assert all(line.isprintable() for line in lines)
         "\n".join(lines).encode("utf-8")
-        assert any("bad\\x1b]0;title\\x07\\n\\u202e\\u6a21\\ud800" in line for line in lines)
+        assert any("bad\\x1b]0;title\\x07\\n\\u202e模\\ud800" in line for line in lines)

@@ -42,6 +42,7 @@ ROOMS = {
     "scipy": ("estimates.py", "agreement.py"),
     "jinja2": ("prompts.py", "reports/*.py", "judge/page*.py"),
     "tabulate": ("reports/*.py",),
+    "wcwidth": ("reports/*.py",),
     "filelock": ("safety/*.py", "store/*.py", "providers/*.py"),
     "tenacity": ("http.py", "providers/*.py", "safety/*.py", "store/*.py"),
 }

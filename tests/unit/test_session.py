@@ -49,6 +49,19 @@ def kept(root: Path) -> list[str]:
 
 
 @WORKERS
+def test_without_a_model_a_test_elsewhere_fails_with_it_too(
+    project: Path, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    """Where workers run it, the mistake shows at the item alone."""
+    result = run(pytester, "elsewhere", *workers)
+    assert result.ret == (1 if workers else 4)
+    text = result.stdout.str() + result.stderr.str()
+    assert "no model is named: give --models" in text
+    assert "INTERNALERROR" not in text
+    assert not (project / ".tipbench").exists()
+
+
+@WORKERS
 @pytest.mark.parametrize("folder", ["evals", "elsewhere"])
 def test_a_cell_is_kept_wherever_its_test_stands(
     project: Path, pytester: pytest.Pytester, folder: str, workers: tuple[str, ...]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tipbench.board import build_board
+from pytest_tipbench.board_baseline import compare_with_baseline
 from pytest_tipbench.commands import Finding
 from pytest_tipbench.gates import Verdict
 from pytest_tipbench.safety.evidence import Evidence
@@ -123,6 +124,18 @@ def test_verdicts_stand_under_their_board(tmp_path: Path) -> None:
     verdict = Verdict(name="composite>=3", status="FAIL", detail="1 of 1 row short of it")
     said = lines(tmp_path, findings=(Finding(done(), (verdict,)),))
     assert "FAIL composite>=3: 1 of 1 row short of it" in said
+
+
+def test_changes_since_a_baseline_stand_between_the_board_and_its_verdicts(tmp_path: Path) -> None:
+    verdict = Verdict(name="change from tip-bench", status="PASS", detail="none")
+    comparison = compare_with_baseline(done(), done())
+    said = lines(tmp_path, findings=(Finding(done(), (verdict,), comparison=comparison),))
+    starts = ("tip-bench: 1 row", "compared with tip-bench, after − before", "PASS change from")
+    places = [
+        next(number for number, line in enumerate(said) if line.startswith(start))
+        for start in starts
+    ]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize(
