@@ -25,10 +25,11 @@ START_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, *options: str) -> Iterator[str]:
-    """Serve ``mlflow.db`` in the folder with one worker and no jobs; yield the URL.
+def mlflow_server(folder: Path, *options: str, workers: int | None = 1) -> Iterator[str]:
+    """Serve ``mlflow.db`` in the folder without jobs; yield the URL.
 
-    The server ends with the test process, however that ends.
+    ``workers`` None leaves their number to the server, which takes 4 by default. The server ends
+    with the test process, however that ends.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -36,7 +37,8 @@ def mlflow_server(folder: Path, *options: str) -> Iterator[str]:
     command = [
         *(sys.executable, guard.__file__, "0.5"),
         *(sys.executable, "-m", "mlflow", "server"),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *(() if workers is None else ("--workers", str(workers))),
         *("--backend-store-uri", "sqlite:///mlflow.db"),
         *options,
     ]
