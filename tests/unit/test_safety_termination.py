@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,6 +71,47 @@ def test_outside_the_main_thread_nothing_is_set() -> None:
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+SIGNALLED_LOCK = """
+class Lock:
+    def __init__(self, lock, arrive):
+        self.lock, self.arrive = lock, arrive
+    def __enter__(self):
+        self.lock.acquire()
+        self.arrive()
+    def __exit__(self, *error):
+        self.lock.release()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("module", ["threading.py", "httpcore/_synchronization.py"])
+def test_a_lock_that_is_just_being_taken_is_given_back(number: signal.Signals, module: str) -> None:
+    undo = interrupt_on_termination()
+    known: dict[str, Any] = {}
+    exec(compile(SIGNALLED_LOCK, module, "exec"), known)
+    lock = threading.Lock()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        known["Lock"](lock, partial(signal.raise_signal, number)),
+    ):
+        threading.Event().wait(20)
+    assert not lock.locked()
+    undo()
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_a_lock_that_is_never_had_does_not_hold_the_signal_up_for_ever() -> None:
+    undo = interrupt_on_termination()
+    known: dict[str, Any] = {}
+    exec(compile(SIGNALLED_LOCK, "threading.py", "exec"), known)
+    held = threading.Lock()
+    held.acquire()
+    threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    with pytest.raises(KeyboardInterrupt), known["Lock"](held, int):
+        pytest.fail("nobody gave it back")
+    undo()
 
 
 def test_a_process_that_ends_is_not_disturbed() -> None:
