@@ -24,10 +24,17 @@ class Progress:
         self._total = total
         self._seconds: list[float] = []
 
+    def count(self, record: RunRecord, *, is_resumed: bool) -> None:
+        """Take note of a cell that has just finished; one from the store took no time."""
+        if is_resumed:
+            self._total -= 1
+        else:
+            self._seconds.append(_seconds(record))
+
     def lines(
         self, record: RunRecord, *, is_resumed: bool, width: int, ascii_only: bool
     ) -> list[str]:
-        """Return what to say of a cell that has just finished, and count it.
+        """Return what to say of a cell that has been counted.
 
         It is one line, with long names cut in their middle where it needs be; on a terminal that is
         too narrow for that, whole names in several.
@@ -46,13 +53,7 @@ class Progress:
         return in_lines(line, width, 2 * _INDENT)
 
     def _facts(self, record: RunRecord, *, is_resumed: bool) -> str:
-        if is_resumed:
-            self._total -= 1
-            spent = "from the store"
-        else:
-            seconds = (record.finished_at - record.started_at).total_seconds()
-            self._seconds.append(seconds)
-            spent = f"{seconds:.1f} s"
+        spent = "from the store" if is_resumed else f"{_seconds(record):.1f} s"
         parts = [record.outcome.value, f"{len(record.tips)}/{record.n_tips} tips", spent]
         left = self._total - len(self._seconds)
         if left > 0 and self._seconds:
@@ -72,6 +73,10 @@ def tip_lines(record: RunRecord, *, width: int, ascii_only: bool) -> list[str]:
         text = readable(tip, ascii_only=ascii_only)
         lines += in_lines(text, width, " " * len(mark), first=mark)
     return lines
+
+
+def _seconds(record: RunRecord) -> float:
+    return (record.finished_at - record.started_at).total_seconds()
 
 
 def _fitted(names: Sequence[str], width: int, *, ascii_only: bool) -> list[str]:

@@ -217,17 +217,19 @@ class BenchSession:
         record = self._to_tell.pop(report.nodeid, None)
         if record is None:
             return
+        is_resumed = record.session_id != self.bench.session_id
+        self._progress.count(record, is_resumed=is_resumed)
+        if not (self.settings.show_tips or self._console.lists_items):
+            return
         from pytest_tipbench.progress import tip_lines
 
         width, ascii_only = self._console.width, self._console.knows_ascii_alone
-        is_resumed = record.session_id != self.bench.session_id
         lines = self._progress.lines(
             record, is_resumed=is_resumed, width=width, ascii_only=ascii_only
         )
         if self.settings.show_tips:
             lines += tip_lines(record, width=width, ascii_only=ascii_only)
-        if self.settings.show_tips or self._console.lists_items:
-            self._console.write_under_item(lines)
+        self._console.write_under_item(lines)
 
     # --- the end ------------------------------------------------------------------------------
 

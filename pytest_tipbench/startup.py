@@ -36,7 +36,12 @@ MISTAKE = pytest.StashKey[UserMistakeError]()
 UNSAID: pytest.StashKey[list[str]] = pytest.StashKey()
 """What a worker has to say and has no terminal for."""
 _INFORMING_OPTIONS = (
-    *("help", "version", "markers", "cacheshow", "showfixtures", "show_fixtures_per_test"),
+    "help",
+    "version",
+    "markers",
+    "cacheshow",
+    "showfixtures",
+    "show_fixtures_per_test",
 )
 _UNDO: pytest.StashKey[Callable[[], None]] = pytest.StashKey()
 """Gives SIGTERM back its former meaning."""

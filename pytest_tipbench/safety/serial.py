@@ -152,7 +152,7 @@ class MemoryLocks:
                 for name in self._names:
                     taking.enter_context(self._hold(folder, name, deadline))
                 self._held = taking.pop_all()
-        except (OSError, NotImplementedError) as error:
+        except (OSError, NotImplementedError) as error:  # filelock's word for a disk without locks
             raise UserMistakeError(
                 f"no lock can be made in the runtime folder{f' {folder}' if folder else ''} "
                 f"({error}): set XDG_RUNTIME_DIR (on Windows TEMP) to a folder of your own, the "

@@ -131,7 +131,8 @@ def test_reports(judged_project: Project, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(judged_project.root)
     known: dict[str, object] = {}
     exec(schema + "found = report_schema()", known)
-    assert json.dumps(known["found"])
+    shipped = REPOSITORY / "pytest_tipbench/reports/tipbench-report-1.schema.json"
+    assert known["found"] == json.loads(shipped.read_text(encoding="utf-8"))
     assert judged_project.run("--leaderboard", "--tipbench-report", "board.csv").code == 0
     exec(table + "found = by_tip['composite'].mean().mean()", known)
     assert known["found"] == pytest.approx(3.0)

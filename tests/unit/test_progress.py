@@ -27,6 +27,7 @@ def told(*runs: RunRecord, total: int = 9, width: int = 100, resumed: bool = Fal
     progress = Progress(total)
     lines: list[str] = []
     for run in runs:
+        progress.count(run, is_resumed=resumed)
         lines = progress.lines(run, is_resumed=resumed, width=width, ascii_only=False)
     return lines
 

@@ -38,13 +38,13 @@ class Closing:
     closed: int = field(default=0, init=False)
 
     def describe(self, model: ModelReference) -> ModelDescription:
-        raise NotImplementedError
+        raise AssertionError("the registry only closes it")
 
     def complete(self, request: CompletionRequest) -> Completion:
-        raise NotImplementedError
+        raise AssertionError("the registry only closes it")
 
     def release(self, model: ModelDescription) -> None:
-        raise NotImplementedError
+        raise AssertionError("the registry only closes it")
 
     def close(self) -> None:
         self.closed += 1
@@ -76,7 +76,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **packages: list[tuple[str, str]]) 
             )
 
         def locate_file(self, path: object) -> Path:
-            raise NotImplementedError
+            raise AssertionError("a registry reads no file")
 
     found = []
     for package, entry_points in packages.items():

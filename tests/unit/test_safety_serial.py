@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+import filelock
 import pytest
 
 from pytest_tipbench.errors import LockTimeoutError, UserMistakeError
@@ -394,11 +395,23 @@ def test_a_lock_file_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> No
         locks_on(tmp_path, MEMORY).acquire()
 
 
+def test_a_disk_that_knows_no_locks_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.raises(UserMistakeError, match=r"not appear to support flock.*XDG_RUNTIME_DIR"):
+        locks_on(tmp_path, MEMORY).acquire()
+
+
+@pytest.mark.skipif(
+    sys.platform in ("win32", "darwin"), reason="no variable names the runtime folder there"
+)
 def test_the_folder_is_the_users_runtime_folder_and_for_nobody_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if sys.platform in ("win32", "darwin"):
-        pytest.skip("there the runtime folder is not named by a variable")
     tmp_path.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with MemoryLocks([MEMORY], "session", timeout_seconds=0, on_wait=print).held():
