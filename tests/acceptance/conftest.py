@@ -78,6 +78,17 @@ class Outcome:
         assert "INTERNALERROR" not in self.text
 
 
+SAID_ELSEWHERE = frozenset(
+    {
+        *("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "OLLAMA_HOST", "PYTEST_ADDOPTS"),
+        # What pytest and its neighbours print depends on these: on a CI machine as on a desk.
+        *("CI", "BUILD_NUMBER", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"),
+        *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "COLUMNS", "LINES"),
+    }
+)
+"""What a user's session must not learn from the environment that these tests run in."""
+
+
 @dataclass
 class Project:
     """A folder with an ``evals/`` of its own, in which pytest is called as a user calls it."""
@@ -86,7 +97,7 @@ class Project:
     environment: dict[str, str]
     workers: tuple[str, ...] = ()
     ini: dict[str, str] = field(default_factory=dict)
-    addopts: str = "-p no:randomly -p no:random_order -p no:syrupy"
+    addopts: str = "-p no:randomly -p no:random_order -p no:syrupy -p no:hypothesispytest"
 
     def write_configuration(self, **ini: str) -> None:
         self.ini |= ini
@@ -238,8 +249,7 @@ def make_project(folder: Path, home: Path) -> Project:
     root = folder / "project"
     shutil.copytree(REPOSITORY / "evals", root / "evals", ignore=shutil.ignore_patterns("__pyc*"))
     shutil.copy(REPOSITORY / "rubric.md", root)
-    ours = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "OLLAMA_HOST", "PYTEST_ADDOPTS")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    environment = {name: text for name, text in os.environ.items() if name not in SAID_ELSEWHERE}
     environment |= {
         "HOME": str(home),
         "XDG_RUNTIME_DIR": make_runtime_folder(folder),  # sessions of other tests are no neighbours

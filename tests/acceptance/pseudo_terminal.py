@@ -30,8 +30,7 @@ def run_on_terminal(
     """Call pytest on a pseudo-terminal of 24 rows; the text is what was sent to the terminal."""
     pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals like these")
     fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
-    told_otherwise = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CI")
-    given = {name: text for name, text in project.environment.items() if name not in told_otherwise}
+    given = {name: text for name, text in project.environment.items() if name != "COLUMNS"}
     ours, theirs = pty.openpty()
     try:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))

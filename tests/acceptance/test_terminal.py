@@ -295,8 +295,6 @@ def test_where_there_are_no_tips_it_says_what_came(
 def test_a_pipe_gets_no_escape_sequence(
     odd_either_way: Project, environment: dict[str, str]
 ) -> None:
-    for name in ("FORCE_COLOR", "PY_COLORS"):
-        odd_either_way.environment.pop(name, None)
     outcome = odd_either_way.run("evals", "-v", "--show-tips", environment=environment)
     assert outcome.code == 0, outcome.text
     assert "\x1b" not in outcome.text
