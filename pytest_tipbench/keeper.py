@@ -60,6 +60,7 @@ class Keeper:
         self._server: EmbeddedServer | None = None
         self._recording: TextIO | None = None
         self._opening = threading.Lock()
+        self._runs_page: str | None = None
         self._rescue = Rescue(ledger.path)
 
     # --- opening ------------------------------------------------------------------------------
@@ -298,6 +299,8 @@ class Keeper:
                 self.notices.append(f"MLflow took {self._mirror.delivered_count} records")
             if undelivered is not None:
                 problems += self._undelivered_lines(undelivered)
+            elif self._mirror is not None and self._session is not None and not is_hurried:
+                self._find_runs_page()
         if self._server is not None:
             self._server.stop()
         return problems
@@ -321,13 +324,19 @@ class Keeper:
             return self._mirror.finish(_HURRIED_SECONDS)
         return self._mirror.finish(_DELIVERY_SECONDS, stall_seconds=_STALL_SECONDS)
 
+    def _find_runs_page(self) -> None:
+        if self._server is not None:
+            return  # nobody answers there once the session is over
+        with contextlib.suppress(StoreError), contextlib.closing(self._open_store()) as store:
+            self._runs_page = store.runs_page(self._settings.experiment)
+
     def afterwards(self) -> list[str]:
         """Return how to look at MLflow once the session is over."""
-        if self._server is None:
-            return []
-        from pytest_tipbench.store.embedded import ui_command
+        if self._server is not None:
+            from pytest_tipbench.store.embedded import ui_command
 
-        return [f"see the runs: {ui_command(self._settings.root)}"]
+            return [f"see the runs: {ui_command(self._settings.root)}"]
+        return [f"see the runs: {self._runs_page}"] if self._runs_page is not None else []
 
     def close(self) -> None:
         """Stop the server and close the ledger, whatever state they are in; may be called twice."""

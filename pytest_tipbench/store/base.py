@@ -55,6 +55,10 @@ class TrackingStore(Protocol):
         """Prove that the server is usable; return its version."""
         ...
 
+    def runs_page(self, experiment: str) -> str:
+        """Return the address at which a person sees the experiment's runs."""
+        ...
+
     def put_session(self, session: SessionRecord, *, may_exist: bool) -> str:
         """Make the parent run of a session's cells."""
         ...

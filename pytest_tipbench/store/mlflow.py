@@ -89,9 +89,9 @@ class MlflowStore:
         )
         return self._client.version()
 
-    def experiment_url(self, experiment: str) -> str:
-        """Return the page of the experiment, which is made if it does not exist."""
-        return f"{self.url}/#/experiments/{self._api.experiment_to_write(experiment)}"
+    def runs_page(self, experiment: str) -> str:
+        """Return where the UI lists the experiment's runs; it is made if it does not exist."""
+        return f"{self.url}/#/experiments/{self._api.experiment_to_write(experiment)}/runs"
 
     def put_session(self, session: SessionRecord, *, may_exist: bool) -> str:
         """Make the parent run of a session's cells.

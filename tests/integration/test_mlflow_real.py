@@ -504,7 +504,7 @@ def test_a_deleted_experiment_is_said_when_read_and_restored_when_written(
 ) -> None:
     first, second, third = (sample(experiment, number) for number in range(3))
     store.put_run(first, None, may_exist=False)
-    experiment_id = store.experiment_url(experiment).rpartition("/")[2]
+    experiment_id = store.runs_page(experiment).split("/")[-2]
     rest.call("POST", "/experiments/delete", {"experiment_id": experiment_id})
 
     pulled = store.pull(experiment, None)
@@ -540,7 +540,7 @@ def test_two_sessions_make_one_experiment_at_once(
     def make(each: MlflowStore) -> str:
         each.check()
         start.wait(30)
-        return each.experiment_url(experiment)
+        return each.runs_page(experiment)
 
     with ThreadPoolExecutor(len(stores)) as pool:
         assert len(set(pool.map(make, stores))) == 1

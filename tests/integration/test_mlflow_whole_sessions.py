@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Judged:
     url: str
     log: Path
     project: Project
+    runs_page: str
+    """Where the session said that its runs are seen."""
     runs: tuple[dict[str, Any], ...]
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
@@ -59,6 +62,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
         rows = ("--prompts", "v1,v2-mentor", "--scenarios", "maya-*")
         outcome = project.run("evals", *rows, "--judge-export", "scores.json")
         assert outcome.code == 0, outcome.text
+        runs_page = re.search(r"^see the runs: (.+)$", outcome.text, re.MULTILINE)
+        assert runs_page is not None, outcome.text
         sheet = project.judge(project.root / "scores.json", known_score)
         outcome = project.run("--judge-apply", str(sheet))
         assert outcome.code == 0, outcome.text
@@ -67,7 +72,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
             capture_output=True,
             check=True,
         )
-        yield Judged(url, folder / "log", project, tuple(json.loads(read.stdout)))
+        yield Judged(url, folder / "log", project, runs_page[1], tuple(json.loads(read.stdout)))
 
 
 @pytest.fixture
@@ -117,7 +122,7 @@ def test_the_ui_lists_the_session_with_its_cells_under_it(
     judged: Judged, page: Page, tmp_path: Path
 ) -> None:
     (session,) = judged.of_kind("session")
-    page.goto(f"{judged.url}/#/experiments/1/runs")
+    page.goto(judged.runs_page)
     row = page.get_by_role("row").filter(has_text=session["name"])
     expect(row).to_be_visible(timeout=UI_MILLISECONDS)
     a_cell = page.get_by_text(sorted(CELLS)[0])

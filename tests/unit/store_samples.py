@@ -236,6 +236,9 @@ class TrackingDouble:
     def check(self) -> str:
         return self._call("check", "", lambda: "double")
 
+    def runs_page(self, experiment: str) -> str:
+        return self._call("runs_page", "", lambda: f"http://double/{experiment}")
+
     def put_session(self, session: SessionRecord, *, may_exist: bool) -> str:
         def put() -> str:
             if not (may_exist and session in self._server.sessions):

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tipbench.errors import LedgerError, UserMistakeError
+from pytest_tipbench.errors import LedgerError, TrackingUnreachableError, UserMistakeError
 from pytest_tipbench.keeper import Keeper
 from pytest_tipbench.records import Completion, from_json
 from pytest_tipbench.store import rescue as rescue_module
 from pytest_tipbench.store.ledger import Ledger
 from pytest_tipbench.store.rescue import rescue_files
 from tests.unit.bench_samples import settings
-from tests.unit.store_samples import EXPERIMENT, RUBRIC, run
+from tests.unit.store_samples import EXPERIMENT, RUBRIC, Fault, Server, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -141,6 +141,42 @@ def test_offline_asks_no_server(open_keeper: Open, nobody: str) -> None:
     keeper = open_keeper(tracking_uri=nobody, offline=True)
     keeper.keep(run(1))
     assert keeper.finish(None, failed=False, is_hurried=False) == []
+    assert keeper.afterwards() == []
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A tracking server of which every keeper opens the store."""
+    made = Server()
+    monkeypatch.setattr(Keeper, "_open_store", lambda _keeper: made.open())
+    return made
+
+
+def test_a_session_says_where_its_runs_are_seen(open_keeper: Open, server: Server) -> None:
+    keeper = open_keeper(tracking_uri="http://double")
+    keeper.keep(run(1))
+    assert keeper.finish(None, failed=False, is_hurried=False) == []
+    assert server.runs == [run(1)]
+    assert keeper.afterwards() == [f"see the runs: http://double/{EXPERIMENT}"]
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_no_page_is_said_where_none_is_known_or_nobody_can_wait(
+    open_keeper: Open, server: Server, *, hurried: bool
+) -> None:
+    fault = Fault("before", TrackingUnreachableError("gone"))
+    server.fault = lambda call: fault if call == "runs_page" and not hurried else None
+    keeper = open_keeper(tracking_uri="http://double")
+    assert keeper.finish(None, failed=False, is_hurried=hurried) == []
+    assert keeper.afterwards() == []
+    assert any(call.startswith("runs_page") for call in server.calls) is not hurried
+
+
+def test_commands_make_no_experiment_to_show(open_keeper: Open, server: Server) -> None:
+    open_keeper().close()
+    keeper = open_keeper(None, tracking_sync=True, tracking_uri="http://double")
+    assert keeper.finish(None, failed=False, is_hurried=False) == []
+    assert not any(call.startswith("runs_page") for call in server.calls)
     assert keeper.afterwards() == []
 
 
