@@ -1,7 +1,8 @@
 """Runs kept per second by a default MLflow server, against MLflow's own fluent client.
 
 ``python -m benchmarks.mlflow_logging [RUNS]``: one server of four workers, in turn as many
-runs each with the same params, metrics, tags and artifacts.
+runs each with the same params, metrics, tags and artifacts; ours also with a connection that is
+kept for certain, and with one for each call, to show what measuring the two first is worth.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROUNDS = 3
+CONNECTIONS = {"measured first": None, "kept": True, "one for each call": False}
 
 FLUENT = """
 import json, sys, time
@@ -77,12 +80,19 @@ def default_server(folder: Path) -> Iterator[str]:
             os.killpg(process.pid, 15)
 
 
-def ours(url: str, runs: int, first: int) -> float:
-    with closing(MlflowStore(url)) as store:
-        parent = store.put_session(session(f"s{first}", experiment="ours"), may_exist=False)
+def ours(url: str, runs: int, keep_alive: bool | None) -> float:
+    made_by = session(uuid.uuid4().hex, experiment="ours")
+    records = [
+        run(number, experiment="ours", session_id=made_by.session_id).model_copy(
+            update={"run_id": uuid.uuid4().hex}
+        )
+        for number in range(runs)
+    ]
+    with closing(MlflowStore(url, keep_alive=keep_alive)) as store:
+        parent = store.put_session(made_by, may_exist=False)
         started = time.perf_counter()
-        for number in range(first, first + runs):
-            store.put_run(run(number, experiment="ours"), parent, may_exist=False)
+        for record in records:
+            store.put_run(record, parent, session=made_by, may_exist=False)
         return time.perf_counter() - started
 
 
@@ -100,15 +110,20 @@ def fluent(url: str, runs: int) -> float:
 
 def main(runs: int) -> None:
     with tempfile.TemporaryDirectory() as name, default_server(Path(name)) as url:
-        pairs = [
-            (runs / ours(url, runs, 1 + number * runs), runs / fluent(url, runs))
-            for number in range(ROUNDS)
+        rounds = [
+            {
+                **{name: runs / ours(url, runs, kept) for name, kept in CONNECTIONS.items()},
+                "fluent": runs / fluent(url, runs),
+            }
+            for _ in range(ROUNDS)
         ]
-    ratios = sorted(one / other for one, other in pairs)
+    rate = {name: median(each[name] for each in rounds) for name in rounds[0]}
+    ratios = sorted(each["measured first"] / each["fluent"] for each in rounds)
     print(
-        f"runs per second: ours {median(one for one, _ in pairs):.1f}, fluent client "
-        f"{median(other for _, other in pairs):.1f}, ratio {median(ratios):.1f} "
-        f"({ratios[0]:.1f} to {ratios[-1]:.1f}, {ROUNDS} rounds of {runs} runs)"
+        f"runs per second: ours {rate['measured first']:.1f}, fluent client {rate['fluent']:.1f}, "
+        f"ratio {median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}, {ROUNDS} rounds of "
+        f"{runs} runs); ours with a connection that is kept {rate['kept']:.1f}, with one for each "
+        f"call {rate['one for each call']:.1f}"
     )
 
 

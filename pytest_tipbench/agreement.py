@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -137,34 +137,6 @@ def jackknife_interval(
 
     margin = float(t.ppf((1 + confidence) / 2, count - 1)) * math.sqrt(variance)
     return estimate - margin, min(estimate + margin, 1.0)
-
-
-class SelfConsistency(NamedTuple):
-    """How often a judge gave a score again when shown the same tip again."""
-
-    scored: int
-    """Criterion scores given twice."""
-    agreed: int
-    """How many of them were the same."""
-
-    @property
-    def rate(self) -> float | None:
-        """Share of scores that were the same (0 to 1); None where nothing was scored twice."""
-        return self.agreed / self.scored if self.scored else None
-
-
-def self_consistency(
-    earlier: Mapping[Any, Mapping[str, int]], again: Mapping[Any, Mapping[str, int]]
-) -> SelfConsistency:
-    """Compare one judge's scores with the same judge's earlier ones, both by unit and criterion."""
-    same = [
-        score == earlier[unit][criterion]
-        for unit, scores in again.items()
-        if unit in earlier
-        for criterion, score in scores.items()
-        if criterion in earlier[unit]
-    ]
-    return SelfConsistency(scored=len(same), agreed=sum(same))
 
 
 def _pairs(ratings: Ratings) -> Iterator[tuple[int, int]]:

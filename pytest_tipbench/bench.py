@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING
 from pytest_tipbench.errors import (
     LedgerError,
     LockTimeoutError,
-    PreflightError,
     ProviderError,
     ResidencyError,
     UserMistakeError,
 )
 from pytest_tipbench.providers.base import ListsInstalledModels
-from pytest_tipbench.safety.placement import Placement
+from pytest_tipbench.safety.placement import Placement, hosts_with_worker, unserved_line
 from pytest_tipbench.safety.serial import MemoryLocks, ollama_hosts, talk_locks
 
 if TYPE_CHECKING:
@@ -42,7 +41,9 @@ if TYPE_CHECKING:
         Scenario,
     )
     from pytest_tipbench.safety.evidence import Evidence
+    from pytest_tipbench.safety.installed import Server
     from pytest_tipbench.safety.residency import ResidencyGuard
+    from pytest_tipbench.safety.serial import OllamaHost
     from pytest_tipbench.settings import Settings
 
 
@@ -84,28 +85,39 @@ class Bench:
             host_index: which of the session's Ollama hosts this process talks to.
             model_names: the models with ``installed`` and globs expanded, where the controller did.
             inherited: digests that a process of this session may have left in memory when it died.
-
-        Raises:
-            UserMistakeError: an Ollama host that is none.
         """
         self.settings = settings
         self.session_id = session_id
-        self.hosts = ollama_hosts(settings.ollama_host)
-        """The session's Ollama hosts."""
-        self.host = self.hosts[host_index]
-        """The one that this process talks to."""
-        self.placement = Placement(len(self.hosts))
-        """Which host runs which model, on the controller."""
         self.descriptions: dict[str, ModelDescription] = {}
         """What is known of the models, by reference."""
         self._hooked = hooked
         self._say = say
+        self._host_index = host_index
         self._model_names = model_names
         self._inherited = inherited
         self._at_hosts: dict[int, Bench] = {host_index: self}
         self._rendered: dict[tuple[str, str], RenderedPrompt] = {}
         self._left_out: tuple[str, ...] = ()
         """Installed models that were asked for and may not run, a line each."""
+
+    @cached_property
+    def hosts(self) -> tuple[OllamaHost, ...]:
+        """The session's Ollama hosts.
+
+        Raises:
+            UserMistakeError: an address that is none.
+        """
+        return ollama_hosts(self.settings.ollama_host)
+
+    @property
+    def host(self) -> OllamaHost:
+        """The Ollama host that this process talks to."""
+        return self.hosts[self._host_index]
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Which host runs which model, on the controller."""
+        return Placement(len(self.hosts))
 
     @cached_property
     def evaluation(self) -> EvaluationSet:
@@ -125,7 +137,11 @@ class Bench:
 
     @cached_property
     def providers(self) -> Providers:
-        """The providers, each made at its first use."""
+        """The providers, each made at its first use.
+
+        Raises:
+            UserMistakeError: an Ollama host that is none.
+        """
         from pytest_tipbench.providers.registry import Providers
 
         return Providers(
@@ -133,6 +149,7 @@ class Bench:
             ollama_host=self.host.url,
             environ=os.environ,
             extra=self._hooked.providers(),
+            say=self._say,
         )
 
     @cached_property
@@ -155,22 +172,29 @@ class Bench:
         return self.settings.models
 
     def _expanded_model_names(self) -> tuple[str, ...]:
-        from pytest_tipbench.safety.installed import expand_models
+        from pytest_tipbench.safety.installed import InstalledModels, expand_models
 
-        ollama = self.providers.get("ollama")
-        assert isinstance(ollama, ListsInstalledModels)  # noqa: S101 - Ollama does
-        try:
-            installed = ollama.installed_models()
-        except ProviderError as error:
-            raise PreflightError("what is installed cannot be asked", [str(error)]) from None
+        servers: dict[str, Server] = {}
+        for index in hosts_with_worker(len(self.hosts), self.settings.worker_count):
+            ollama = self.at_host(index).providers.get("ollama")
+            assert isinstance(ollama, ListsInstalledModels)  # noqa: S101 - Ollama does
+            servers[self.hosts[index].shown] = ollama
+        cap = self.settings.max_model_b
+        installed = InstalledModels(servers, cap, first_alone=self._has_child)
         names, self._left_out = expand_models(
             self.settings.models,
-            installed,
-            ollama.describe,
-            self.settings.max_model_b,
+            installed.models,
+            installed.describe,
+            cap,
             parse=self.providers.parse,
         )
         return names
+
+    @property
+    def _has_child(self) -> bool:
+        """True where llama.cpp is in the matrix, so that everything local runs in one process."""
+        named = self.settings.models if self._model_names is None else self._model_names
+        return any(self.providers.parse(name).provider == "llamacpp" for name in named)
 
     @cached_property
     def models(self) -> tuple[ModelReference, ...]:
@@ -278,7 +302,10 @@ class Bench:
             f"cap: {settings.max_model_b:g}B parameters; residency: {residency}",
         ]
         if any(model.provider == "ollama" for model in self.models):
-            lines.append(f"Ollama: {', '.join(host.url for host in self.hosts)}")
+            addresses = [host.shown for host in self.hosts]
+            lines.append(f"Ollama: {', '.join(addresses)}")
+            unserved = unserved_line(addresses, settings.worker_count, has_child=self._has_child)
+            lines += [unserved] if unserved is not None else []
         return [*lines, *(f"left out: {line}" for line in self._left_out)]
 
     def render(self, cell: Cell) -> RenderedPrompt:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_tipbench.board_records import BoardRow
+    from pytest_tipbench.board_rows import TipScores
     from pytest_tipbench.estimates import PairedDifference
     from pytest_tipbench.judgement_records import Judgement, Rubric
     from pytest_tipbench.records import RunRecord
@@ -97,7 +98,9 @@ def build_board(
         pending_cells=sum(row.pending_cells for row in rows),
         pending_tips=len(unscored_tips(counted, scores)),
     )
-    return board.model_copy(update={"notices": board_notices(board, counted, outdated)})
+    judges_of_rows = _judges_of_rows(ranked, counted, scores, under_rubric)
+    notices = board_notices(board, counted, outdated, judges_of_rows)
+    return board.model_copy(update={"notices": notices})
 
 
 def _newest_scenarios(runs: Iterable[RunRecord]) -> dict[str, str]:
@@ -193,14 +196,17 @@ def _split(
     unranked: list[BoardRow] = []
     for row in rows:
         lacks = tuple(name for name in expected if name not in row.measured_scenarios)
+        is_current = row.prompt_sha256 == prompts[row.prompt_version]
         reason = why_unranked(
-            row,
-            lacks,
-            expected=len(expected),
-            is_current_prompt=row.prompt_sha256 == prompts[row.prompt_version],
-            is_waiting=is_waiting,
+            row, lacks, expected=len(expected), is_current_prompt=is_current, is_waiting=is_waiting
         )
-        told = row.model_copy(update={"lacks": lacks, "unranked_because": reason})
+        told = row.model_copy(
+            update={
+                "lacks": lacks,
+                "unranked_because": reason,
+                "has_older_prompt": not is_current,
+            }
+        )
         (ranked if reason is None else unranked).append(told)
     unranked.sort(
         key=lambda row: (
@@ -287,3 +293,30 @@ def _judges(runs: Iterable[RunRecord], judgements: Iterable[Judgement]) -> tuple
     tips = {(run.scenario_sha256, tip) for run in runs for tip in run.tips}
     known = {said.judge for said in judgements if (said.key.scenario_sha256, said.key.tip) in tips}
     return tuple(sorted(known))
+
+
+def _judges_of_rows(
+    rows: Iterable[BoardRow],
+    runs: Iterable[RunRecord],
+    scores: TipScores,
+    judgements: Iterable[Judgement],
+) -> dict[str, tuple[str, ...]]:
+    """Return who scored the judged cells of each row, by its label.
+
+    A row whose cells all ended without a tip has its scores from nobody and is left out.
+    """
+    by_tip: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for said in judgements:
+        tip = (said.key.scenario_sha256, said.key.tip)
+        if tip in scores and scores[tip].keys() <= said.scores.keys():
+            by_tip[tip].add(said.judge)
+    by_run: dict[str, set[str]] = {}
+    for run in runs:
+        tips = [(run.scenario_sha256, tip) for tip in run.tips]
+        if run.is_measured and all(tip in scores for tip in tips):
+            by_run[run.run_id] = {judge for tip in tips for judge in by_tip[tip]}
+    judges = {
+        row.label: {judge for run_id in row.run_ids for judge in by_run.get(run_id, ())}
+        for row in rows
+    }
+    return {label: tuple(sorted(names)) for label, names in judges.items() if names}

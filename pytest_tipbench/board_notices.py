@@ -103,15 +103,20 @@ def _recipe_changes(old: RunRecord | BoardRow, new: RunRecord | BoardRow) -> Ite
 
 
 def board_notices(
-    board: Board, counted: Sequence[RunRecord], outdated: Sequence[RunRecord]
+    board: Board,
+    counted: Sequence[RunRecord],
+    outdated: Sequence[RunRecord],
+    judges_of_rows: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...]:
     """Say what a reader has to know beside the numbers, one sentence each.
 
     ``counted`` are the runs that the rows are made of, ``outdated`` those of the same
-    configurations that were left out because their scenario's text has changed.
+    configurations that were left out because their scenario's text has changed;
+    ``judges_of_rows`` says by label whose scores count in a ranked row.
     """
     return (
         *_on_comparison(board),
+        *_on_differing_judges(judges_of_rows),
         *_on_differing_rows(board.rows),
         *_on_partial_scores(board.rows),
         *_on_other_rubrics(board.other_rubrics),
@@ -139,6 +144,15 @@ def _on_comparison(board: Board) -> Iterator[str]:
         yield "models are not compared: no prompt is ranked with all of them"
     if board.prompts is None and len({row.prompt_version for row in ranked}) > 1:
         yield "prompts are not compared: no model is ranked with all of them"
+
+
+def _on_differing_judges(judges_of_rows: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for label, judges in judges_of_rows.items():
+        rows.setdefault(judges, []).append(label)
+    if len(rows) > 1:
+        said = [f"by {listed(judges)} in {listed(labels)}" for judges, labels in rows.items()]
+        yield (f"judged {listed(said)}: a difference between these rows may be the judges' own")
 
 
 def _on_differing_rows(rows: Sequence[BoardRow]) -> Iterator[str]:

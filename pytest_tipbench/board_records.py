@@ -7,11 +7,17 @@ is in it, and nothing in it needs the store again.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pytest_tipbench.estimates import Interval, PairedDifference
 from pytest_tipbench.records import Outcome, Record, SamplingOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_tipbench.records import RunRecord
 
 
 class BoardRow(Record):
@@ -41,6 +47,8 @@ class BoardRow(Record):
     """Scenarios that at least half of the rows have measured and this one has not."""
     unranked_because: str | None = None
     """In words; None where the row is ranked."""
+    has_older_prompt: bool = False
+    """Another row has a newer text of the prompt version."""
     shared_composite: float | None = None
     """Mean over the scenarios that all ranked rows share; what the tiers compare."""
 
@@ -193,3 +201,8 @@ class Board(Record):
     def rows(self) -> tuple[BoardRow, ...]:
         """All rows: the ranked ones, then the others."""
         return self.ranked + self.unranked
+
+    def counted(self, runs: Iterable[RunRecord]) -> list[RunRecord]:
+        """Return those of the runs that the rows are made of."""
+        made_of = {run_id for row in self.rows for run_id in row.run_ids}
+        return [run for run in runs if run.run_id in made_of]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RESIDENCY: dict[str, Residency] = {"ollama": "call"}
 """A shared server's memory is given back after each response; a child of ours is ours alone."""
+_SAYS_TIMEOUT = re.compile(r"time[ -]?out|timed out", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,25 @@ class CellRunner:
         self._now = now
         self._descriptions = descriptions
 
-    def run(self, cell: Cell) -> RunRecord:
+    def run(
+        self,
+        cell: Cell,
+        *,
+        ends: tuple[type[BaseException], ...] = (),
+        keep_broken_off: Callable[[RunRecord], object] | None = None,
+    ) -> RunRecord:
         """Complete the cell, or take its finished run from the store where that is asked for.
 
-        A fault of the machine becomes an outcome, never an exception.
+        A fault of the machine becomes an outcome, never an exception. What breaks in from outside,
+        as a per-test timeout does from a signal's handler, goes on its way once it is recorded.
+
+        Args:
+            cell: what to complete.
+            ends: exceptions that end the session, beside ``KeyboardInterrupt`` and ``SystemExit``:
+                they pass, and leave no record.
+            keep_broken_off: given the record of a cell that was broken off from outside.
         """
+        passing: tuple[type[BaseException], ...] = (KeyboardInterrupt, SystemExit, *ends)
         started_at = self._now()
         model: ModelDescription | None = None
         try:
@@ -88,12 +104,19 @@ class CellRunner:
             if finished is not None:
                 return finished
             result = self._complete(cell, model)
+        except passing:
+            raise
         except Exception as error:  # noqa: BLE001 - a provider from elsewhere may raise anything
             result = {"outcome": _outcome(error), "error": _said(error)}
+        except BaseException as error:
+            if keep_broken_off is not None:
+                result = {"outcome": _outcome(error), "error": _said(error)}
+                keep_broken_off(self._record(cell, model, started_at, **result))
+            raise
         return self._record(cell, model, started_at, **result)
 
     def missing(self, cell: Cell, error: str) -> RunRecord:
-        """Return the record of a cell whose worker died before it could report."""
+        """Return the record of a cell for which nothing was generated, and why."""
         model = self._descriptions.get(cell.model.text)
         return self._record(cell, model, self._now(), outcome=Outcome.MISSING, error=error)
 
@@ -188,13 +211,16 @@ class CellRunner:
         return self._options.seed + cell.repeat - 1
 
 
-def _outcome(error: Exception) -> Outcome:
-    if isinstance(error, CompletionTimeoutError):
+def _outcome(error: BaseException) -> Outcome:
+    if isinstance(error, (CompletionTimeoutError, TimeoutError)):
+        return Outcome.TIMEOUT
+    # From outside comes pytest's own way to fail a test, whose words alone tell why.
+    if not isinstance(error, Exception) and _SAYS_TIMEOUT.search(str(error)):
         return Outcome.TIMEOUT
     return Outcome.PROVIDER_ERROR
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """Return the error in one line; one that is none of ours with its type."""
     words = " ".join(str(error).split())
     return words if isinstance(error, TipbenchError) else f"{type(error).__name__}: {words}"

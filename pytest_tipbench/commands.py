@@ -1,42 +1,41 @@
-"""Owns the commands on what is kept: sheet out, sheet in, board, gates; imports no pytest."""
+"""Owns the commands on what is kept: their order, board, gates, reports; imports no pytest."""
 
 from __future__ import annotations
 
 import os
-import secrets
-import shlex
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.board import build_board
 from pytest_tipbench.board_baseline import compare_with_baseline
-from pytest_tipbench.environment import environment
-from pytest_tipbench.errors import UserMistakeError
+from pytest_tipbench.environment import common_environment
+from pytest_tipbench.errors import UnknownNameError, UserMistakeError
 from pytest_tipbench.gates import baseline_verdicts, evaluate_gates, minimum_composite, parse_gate
-from pytest_tipbench.judge.concord import agreement_metrics, judges_agreement
+from pytest_tipbench.judge.concord import judges_agreement
 from pytest_tipbench.matrix import stored_selection
 from pytest_tipbench.records import Selection
-from pytest_tipbench.settings import carried_on
+from pytest_tipbench.sheets import (
+    apply_sheets,
+    check_sheets,
+    experiment_of_sheet,
+    export_sheet,
+    read_sheets,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from pytest_tipbench.board_baseline import BaselineComparison
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.evaluation import EvaluationSet
     from pytest_tipbench.gates import Gate, Verdict
     from pytest_tipbench.judge.concord import Agreement
-    from pytest_tipbench.judge.files import Sheet
-    from pytest_tipbench.judgement_records import ApplyRecord, Judgement, Rubric
+    from pytest_tipbench.judgement_records import ApplyRecord, Rubric
     from pytest_tipbench.keeper import Keeper
     from pytest_tipbench.records import Cell
     from pytest_tipbench.reports.report_records import Report
     from pytest_tipbench.settings import Settings
-
-_CARRIED_ON = ("tracking_uri", "tracking_host_header", "offline", "ledger")
-"""Options of an export's call that the sheet's return needs too."""
 
 
 def read_gates(settings: Settings, rubric: Rubric) -> tuple[Gate, ...]:
@@ -55,16 +54,29 @@ def check_commands(settings: Settings, evaluation: EvaluationSet) -> None:
     """Tell what is wrong with a command before hours of generating come first.
 
     Raises:
-        UserMistakeError: a gate that is none, a sheet that is not there or would be overwritten.
+        UserMistakeError: a gate that is none, a limit without what it limits, a report that cannot
+            be written, a sheet that is not there or would be overwritten.
     """
     read_gates(settings, evaluation.rubric)
-    for path in settings.judge_apply:
-        if not path.is_file():
-            raise UserMistakeError(f"--judge-apply {path}: there is no such file")
-    if settings.judge_export is not None:
-        from pytest_tipbench.judge.export import check_target
+    if "max_drop" in settings.named and settings.baseline is None:
+        raise UserMistakeError("--max-drop is of a change from --baseline EXPERIMENT: name it too")
+    for path in settings.report:
+        _check_report(path, settings)
+    check_sheets(settings)
 
-        check_target(settings.judge_export, is_untouched=_is_untouched(settings.judge_export))
+
+def _check_report(path: Path, settings: Settings) -> None:
+    """Make sure that a report can be written and destroys nothing that is not one."""
+    from pytest_tipbench.reports.formats import check_report_target
+
+    check_report_target(path)
+    target = path.resolve()
+    others = (settings.judge_export, settings.record, settings.ledger, settings.rubric)
+    if target in (*others, *settings.judge_apply) or settings.evals in target.parents:
+        raise UserMistakeError(
+            f"--tipbench-report {path}: this call reads or writes that file for something else: "
+            "name another"
+        )
 
 
 @dataclass
@@ -93,6 +105,8 @@ class Commands:
     login_name: str
     lines: list[str] = field(default_factory=list)
     """What the commands have to say, before the board."""
+    problems: list[str] = field(default_factory=list)
+    """What could not be written, when all else was done."""
     cells: Sequence[Cell] = ()
     """The matrix of this call, where it has run: its names are known, with runs or without."""
 
@@ -102,32 +116,49 @@ class Commands:
         Raises:
             UserMistakeError: a faulty sheet, an unknown name; nothing was written.
         """
-        sheets = {path: _read_sheet(path) for path in self.settings.judge_apply}
+        settings = self.settings
+        sheets = read_sheets(settings)
         experiments = self._experiments(sheets.values())
-        read = filter(None, dict.fromkeys([*experiments, self.settings.baseline]))
+        read = filter(None, dict.fromkeys([*experiments, settings.baseline]))
         self.lines += dict.fromkeys(line for name in read for line in self.keeper.pull(name))
+        self._check(experiments)
         if sheets:
-            self._apply(sheets)
-        if self.settings.judge_export is not None:
-            self._export(self.settings.judge_export)
+            self.lines += apply_sheets(
+                settings, self.evaluation, self.keeper, sheets, self.login_name
+            )
+        if settings.judge_export is not None:
+            selection = self._selection(settings.experiment)
+            runs = self.keeper.ledger.latest_runs(settings.experiment, selection)
+            self.lines += export_sheet(
+                settings, self.evaluation, self.keeper, runs, self.login_name
+            )
         findings = tuple(self.find(experiment) for experiment in experiments)
         self._report(findings)
         return findings
+
+    def _check(self, experiments: Sequence[str]) -> None:
+        """Tell what would stop the reading commands before the writing ones have written.
+
+        Raises:
+            UserMistakeError: an unknown name, or several boards for one report.
+        """
+        if self.settings.report and len(experiments) != 1:
+            raise UserMistakeError(
+                "--tipbench-report: the sheets are of several experiments, and a report is of one; "
+                "name it with --experiment"
+            )
+        for experiment in experiments:
+            self._selection(experiment)
 
     def _report(self, findings: Sequence[Finding]) -> None:
         """Write the reports that were asked for; on a CI of GitHub's, its summary too.
 
         Raises:
-            UserMistakeError: a file cannot be written, or there are several boards for one.
+            UserMistakeError: there is nothing to report.
         """
         step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if not self.settings.report and not step_summary:
             return
-        if self.settings.report and len(findings) != 1:
-            raise UserMistakeError(
-                "--tipbench-report: the sheets are of several experiments, and a report is of one; "
-                "name it with --experiment"
-            )
         from pytest_tipbench.reports.formats import rendered, write_report
 
         reports = [self._report_of(finding) for finding in findings if finding.board.rows]
@@ -137,25 +168,40 @@ class Commands:
                     f"--tipbench-report {path}: experiment {findings[0].board.experiment!r} has no "
                     "finished run to report"
                 )
-            write_report(reports[0], path)
-            self.lines.append(f"report: {path}")
+            try:
+                write_report(reports[0], path)
+            except OSError as error:
+                reason = error.strerror or error
+                self.problems.append(f"--tipbench-report {path}: cannot be written: {reason}")
+            else:
+                self.lines.append(f"report: {path}")
         if step_summary:
-            with Path(step_summary).open("a", encoding="utf-8") as file:
-                file.writelines(rendered(report, ".md") for report in reports)
+            try:
+                with Path(step_summary).open("a", encoding="utf-8") as file:
+                    file.writelines(rendered(report, ".md") for report in reports)
+            except OSError as error:
+                reason = error.strerror or error
+                self.problems.append(f"GITHUB_STEP_SUMMARY {step_summary}: not written: {reason}")
 
     def _report_of(self, finding: Finding) -> Report:
         from pytest_tipbench.reports.report import build_report
 
-        experiment = finding.board.experiment
+        board, ledger = finding.board, self.keeper.ledger
+        runs = ledger.latest_runs(board.experiment, self._selection(board.experiment))
+        made_in = {run.session_id for run in board.counted(runs)}
         return build_report(
-            board=finding.board,
-            runs=self.keeper.ledger.latest_runs(experiment, self._selection(experiment)),
-            judgements=self.keeper.ledger.judgements(),
+            board=board,
+            runs=runs,
+            judgements=ledger.judgements(),
             applies=finding.applies,
             rubric=self.evaluation.rubric,
             verdicts=finding.verdicts,
             comparison=finding.comparison,
-            environment=environment(self.settings.root),
+            environment=common_environment(
+                session.environment
+                for session in ledger.sessions(board.experiment)
+                if session.session_id in made_in
+            ),
         )
 
     def find(self, experiment: str) -> Finding:
@@ -170,18 +216,31 @@ class Commands:
         if settings.baseline is not None:
             baseline = self._board(settings.baseline, selection, diversity=False)
             comparison = compare_with_baseline(board, baseline)
+            if not baseline.rows:
+                self._tell_unknown_baseline(settings.baseline)
             verdicts += baseline_verdicts(
                 comparison, settings.max_drop, pending=settings.gate_pending
             )
         applies = tuple(self.keeper.ledger.applies(experiment))
-        return Finding(board, verdicts, self._agreements(experiment), applies, comparison)
+        agreements = judges_agreement(
+            self.keeper.ledger.runs(experiment, selection),
+            self.keeper.ledger.judgements(rubric.sha256),
+            rubric,
+        )
+        return Finding(board, verdicts, agreements, applies, comparison)
+
+    def _tell_unknown_baseline(self, name: str) -> None:
+        known = self.keeper.ledger.experiments()
+        if name not in known:
+            self.lines.append(f"--baseline: {UnknownNameError('experiment', name, known)}")
 
     def _experiments(self, sheets: Collection[bytes]) -> tuple[str, ...]:
         """Return the experiments to read: that of the cells, as named, else those of the sheets."""
         if "experiment" in self.settings.named or not sheets:
             return (self.settings.experiment,)
         own = [self.settings.experiment] if self.cells else []
-        return tuple(dict.fromkeys([*own, *map(self._experiment_of, sheets)]))
+        of_sheets = (experiment_of_sheet(data, self.settings) for data in sheets)
+        return tuple(dict.fromkeys([*own, *of_sheets]))
 
     def _board(self, experiment: str, selection: Selection, *, diversity: bool) -> Board:
         board = build_board(
@@ -211,133 +270,9 @@ class Commands:
             **{field: names if field in named else None for field, names in by_field.items()},
         )
 
-    def _apply(self, sheets: Mapping[Path, bytes]) -> None:
-        """Check every sheet whole before the first is written.
-
-        Raises:
-            JudgeFileError: faults, of one sheet; of several sheets in one ``UserMistakeError``.
-        """
-        from pytest_tipbench.judge.apply import check_sheet
-
-        settings, ledger = self.settings, self.keeper.ledger
-        faults: list[str] = []
-        applied = []
-        for path, data in sheets.items():
-            experiment = settings.experiment if "experiment" in settings.named else None
-            try:
-                sheet = check_sheet(
-                    path,
-                    data,
-                    experiment=experiment,
-                    rubric=self.evaluation.rubric,
-                    runs=ledger.runs(experiment or self._experiment_of(data)),
-                    anchors=self.evaluation.anchors,
-                    prior_judgements=ledger.judgements(self.evaluation.rubric.sha256),
-                    judge_name=settings.judge_name,
-                    login_name=self.login_name,
-                    max_drift=settings.judge_max_drift,
-                    accept_drift=settings.judge_accept_drift,
-                    now=_now(),
-                )
-            except UserMistakeError as mistake:
-                faults.append(str(mistake))
-            else:
-                applied.append(sheet)
-        if faults:
-            raise UserMistakeError("\n".join(faults))
-        for sheet in applied:
-            if sheet.apply is not None:
-                agreements = self._agreements(sheet.experiment, sheet.judgements)
-                apply = sheet.apply.model_copy(update={"agreement": agreement_metrics(agreements)})
-                self.keeper.keep_judgements(apply, sheet.judgements)
-            self.lines += sheet.lines
-
-    def _agreements(
-        self, experiment: str, further: Sequence[Judgement] = ()
-    ) -> tuple[Agreement, ...]:
-        rubric, ledger = self.evaluation.rubric, self.keeper.ledger
-        judgements = [*ledger.judgements(rubric.sha256), *further]
-        return judges_agreement(ledger.runs(experiment), judgements, rubric)
-
-    def _experiment_of(self, data: bytes) -> str:
-        from pytest_tipbench.judge.apply import experiment_of
-
-        return experiment_of(data) or self.settings.experiment
-
-    def _export(self, path: Path) -> None:
-        from pytest_tipbench.judge.export import build_sheet
-
-        settings, ledger = self.settings, self.keeper.ledger
-        experiment = settings.experiment
-        build = build_sheet(
-            experiment=experiment,
-            runs=ledger.latest_runs(experiment, self._selection(experiment)),
-            judgements=ledger.judgements(),
-            rubric=self.evaluation.rubric,
-            anchors=self.evaluation.anchors,
-            judge=settings.judge_name or self.login_name,
-            judge_name_for_pending=settings.judge_name,
-            limit=settings.judge_limit,
-            anchor_count=settings.judge_anchors,
-            nonce=secrets.token_hex(16),
-            exported_at=_now(),
-        )
-        if build.sheet is not None:
-            _write_sheet(path, build.sheet)
-            self.lines.append(
-                f"{path}: {build.exported_count} of {build.pending_count} pending tips to score; "
-                f"{self._way_back(path)}"
-            )
-        self.lines += build.notices
-
-    def _way_back(self, path: Path) -> str:
-        """Return how the scores come back: a page saves a sheet of its own."""
-        carried = carried_on(self.settings, *_CARRIED_ON)
-        if path.suffix.lower() == ".html":
-            saved = "SAVED.json"
-            first = "score in a browser and save"
-        else:
-            saved, first = str(path), "score"
-        return f"{first}, then: {shlex.join(['pytest', '--judge-apply', saved, *carried])}"
-
-
-def _write_sheet(path: Path, sheet: Sheet) -> None:
-    from pytest_tipbench.judge.export import write_export
-    from pytest_tipbench.judge.files import sheet_json
-
-    if path.suffix.lower() == ".html":
-        from pytest_tipbench.judge.page import page_html
-
-        text = page_html(sheet)
-    else:
-        text = sheet_json(sheet)
-    write_export(path, text, is_untouched=_is_untouched(path))
-
-
-def _is_untouched(path: Path) -> Callable[[bytes], bool]:
-    """Return what tells, of an export of that format, whether it may be overwritten."""
-    if path.suffix.lower() == ".html":
-        from pytest_tipbench.judge.page import is_untouched_page
-
-        return is_untouched_page
-    from pytest_tipbench.judge.reading import is_untouched_export
-
-    return is_untouched_export
-
-
-def _read_sheet(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserMistakeError(f"--judge-apply {path}: {error.strerror or error}") from None
-
 
 def _text_of(model: str) -> str:
     """Return the model as runs have it: ``ollama/x`` is ``x``."""
     from pytest_tipbench.providers.registry import parse_reference
 
     return parse_reference(model).text
-
-
-def _now() -> datetime:
-    return datetime.now(timezone.utc)

@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING
 from pytest_tipbench import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+GIT_TIMEOUT_SECONDS = 5.0
+"""How long git may take, which a network share or a lock can hold up."""
+
+
+def common_environment(environments: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the facts of several sessions as one's; where they differ, all values with commas."""
+    values: dict[str, dict[str, None]] = {}
+    for facts in environments:
+        for name, value in facts.items():
+            values.setdefault(name, {})[value] = None
+    return {name: ", ".join(distinct) for name, distinct in values.items()}
 
 
 def environment(root: Path) -> dict[str, str]:
@@ -24,10 +37,26 @@ def environment(root: Path) -> dict[str, str]:
         "system": platform.system(),
         "machine": platform.machine(),
     }
-    git = shutil.which("git")
-    if git is not None:
-        ask = partial(subprocess.run, capture_output=True, text=True, timeout=5, check=False)
-        answer = ask([git, "-C", str(root), "rev-parse", "HEAD"])
-        if answer.returncode == 0:
-            facts["git_commit"] = answer.stdout.strip()
+    if commit := _git_commit(root):
+        facts["git_commit"] = commit
     return facts
+
+
+def _git_commit(root: Path) -> str | None:
+    """Return the commit; None where no git tells it in time: no cell waits for what adorns it."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    ask = partial(
+        subprocess.run,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=GIT_TIMEOUT_SECONDS,
+        check=False,
+    )
+    try:
+        answer = ask([git, "-C", str(root), "rev-parse", "HEAD"])
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -5,6 +5,7 @@ Imports errors, records, estimates and the board's modules; it knows no options,
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -48,6 +49,7 @@ _EXPRESSION = re.compile(
     r"\s*(?:(?P<scope>best|lower)\s*:)?\s*(?P<metric>[^<>=!≥≤]+?)\s*(?P<operator>>=|<=|==|>|<)"
     r"\s*(?P<number>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?)\s*"
 )
+_PREFIX = re.compile(r"(best|lower)\s*:")
 _ROUNDING_DIGITS = 9
 """A composite of 3.4999999999999996 is 3.5: the mean of integers, not a near miss."""
 
@@ -110,7 +112,11 @@ def parse_gate(text: str, criteria: Sequence[str]) -> Gate:
     match = _EXPRESSION.fullmatch(text)
     if match is None:
         raise UserMistakeError(f"gate {text!r} is not {GRAMMAR}")
-    metric, scope = match["metric"], match["scope"] or "every"
+    metric, scope, number = match["metric"], match["scope"] or "every", float(match["number"])
+    if math.isinf(number):
+        raise UserMistakeError(f"gate {text!r}: {match['number']} is too large a number")
+    if match["scope"] and _PREFIX.match(metric):
+        raise UserMistakeError(f"gate {text!r} has two prefixes, and a gate is {GRAMMAR}")
     known = [*JUDGED_METRICS, *criteria, *ROW_METRICS, *DIVERSITY_METRICS]
     if metric not in known:
         raise UnknownNameError("gate metric", metric, known)
@@ -123,7 +129,7 @@ def parse_gate(text: str, criteria: Sequence[str]) -> Gate:
         scope=cast("Scope", scope),  # the expression admits no other
         metric=metric,
         operator=match["operator"],
-        number=float(match["number"]),
+        number=number,
         is_judged=metric in JUDGED_METRICS or metric in criteria,
     )
 
@@ -143,7 +149,8 @@ def minimum_composite(number: float) -> Gate:
 def evaluate_gates(gates: Iterable[Gate], board: Board, *, pending: Pending) -> tuple[Verdict, ...]:
     """Return one verdict per gate.
 
-    A row is undecided where cells of it were not measured or scenarios are lacking, where cells
+    A row is undecided where cells of it were not measured or scenarios are lacking, where it was
+    made with an older text of its prompt than another row, where cells
     are pending that the metric needs (unless ``pending`` is ``ignore``, which leaves them out), and
     where its value is not known, nothing judged included. FAIL needs one row that certainly fails
     (with ``best:`` all of them), PASS all rows that certainly hold (with ``best:`` one).
@@ -177,10 +184,15 @@ def _evaluate(gate: Gate, board: Board, pending: Pending) -> Verdict:
         return Verdict(name=gate.text, status="UNDECIDED", detail=_NO_ROWS)
     rows = [_judge_row(gate, row, pending) for row in board.rows]
     status, detail = _on_best(gate, rows) if gate.scope == "best" else _on_every(gate, rows)
+    left_out = sum(row.pending_cells for row in board.rows) if gate.is_judged else 0
+    if left_out and pending == "ignore" and status != "UNDECIDED":
+        detail += f"; {counted_noun(left_out, 'cell')} pending and left out"
     return Verdict(name=gate.text, status=status, detail=detail)
 
 
 def _judge_row(gate: Gate, row: BoardRow, pending: Pending) -> _RowVerdict:
+    if row.has_older_prompt:
+        return _RowVerdict(row, "UNDECIDED", None, row.unranked_because or "")
     unmeasured = _why_unmeasured(row)
     if unmeasured:
         return _RowVerdict(row, "UNDECIDED", None, unmeasured)

@@ -1,20 +1,20 @@
-"""Owns the HTTP client: total deadlines and error mapping; imports httpx and errors only."""
+"""Owns the HTTP client: total deadlines, proxies, error mapping; imports httpx, no other room."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json as json_module
 import math
 import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx
 
 from pytest_tipbench.errors import TipbenchError, UserMistakeError
+from pytest_tipbench.this_machine import is_this_machine
 
 if TYPE_CHECKING:
     import ssl
@@ -68,26 +68,6 @@ class TransportError(TipbenchError):
         self.may_have_been_applied = may_have_been_applied
         """False only where the request cannot have reached the server."""
         super().__init__(f"{what}: {reason}")
-
-
-def is_loopback(url: str) -> bool:
-    """Say whether the URL (or ``host:port``) names this machine.
-
-    The unspecified addresses ``0.0.0.0`` and ``::`` count: a client that connects to them ends up
-    at the loopback.
-    """
-    try:
-        host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
-    except ValueError:  # an unclosed bracket
-        return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    return bool(mapped.is_loopback or mapped.is_unspecified)
 
 
 class _DeadlineClient(httpx.Client):
@@ -183,8 +163,8 @@ def open_client(
     """Open a client of one server; the caller closes it.
 
     It holds one connection: a second request at the same time waits its turn, within its own
-    deadline. Proxies and certificates of the environment are obeyed, except for this machine
-    itself, which no proxy can reach. No redirect is followed.
+    deadline. Proxies and certificates of the environment are obeyed, but no proxy is asked for this
+    machine itself, under whatever name: it could not reach it. No redirect is followed.
 
     Args:
         base_url: what every path of :func:`send` is appended to.
@@ -198,23 +178,37 @@ def open_client(
         UserMistakeError: ``base_url`` is not a URL.
     """
     own_headers = {} if keep_alive else {"Connection": "close"}
-    local = is_loopback(base_url)
-    if local and base_url.startswith("http:"):
-        verify = False  # no TLS will be spoken; reading the certificate store takes 40 ms
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=int(keep_alive))
     try:
+        url = httpx.URL(base_url)
+        transport = None
+        if not _has_proxy() or is_this_machine(url.host):
+            if url.scheme == "http":
+                verify = False  # no TLS will be spoken; reading the certificate store takes 40 ms
+            transport = httpx.HTTPTransport(verify=verify, limits=limits)  # asks no proxy
         return _DeadlineClient(
-            base_url=base_url,
+            base_url=url,
             timeout=httpx.Timeout(
                 timeout_seconds, connect=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds)
             ),
             headers=_encoded({**own_headers, **(headers or {})}),
             auth=auth,
             verify=verify,
-            trust_env=not local,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=int(keep_alive)),
+            limits=limits,
+            transport=transport,
         )
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise UserMistakeError(f"{base_url!r} is not a URL: {error}") from error
+        raise UserMistakeError(f"{_shown(base_url)!r} is not a URL: {error}") from error
+
+
+def _has_proxy() -> bool:
+    """Say whether the environment, or the system, names a proxy for any server."""
+    return not getproxies().keys().isdisjoint(("http", "https", "all"))
+
+
+def _shown(url: str) -> str:
+    scheme, mark, rest = url.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def send(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import dropwhile
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.matrix import cell_id_of
-from pytest_tipbench.startup import BENCH, MISTAKE, RUN, UNSAID, heed_termination
+from pytest_tipbench.startup import (
+    BENCH,
+    ENDS_SESSION,
+    MISTAKE,
+    RUN,
+    UNSAID,
+    heed_termination,
+    is_worker,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,31 +84,43 @@ def order_by_model(items: list[pytest.Item]) -> None:
 
 
 def complete(item: pytest.Item, cell: Cell) -> RunRecord:
-    """Run the cell and leave its record where the report finds it.
+    """Run the cell and leave its record where the report finds it, also where it is broken off.
 
     Raises:
         UserMistakeError: there are no cells, or the item's name does not tell which it is.
     """
-    from pytest_tipbench.reporting import junit_properties
-
     if MISTAKE in item.config.stash:
         raise item.config.stash[MISTAKE]
     _check_name(item, cell)
-    record = item.config.stash[BENCH].runner.run(cell)
+    record = item.config.stash[BENCH].runner.run(
+        cell, ends=ENDS_SESSION, keep_broken_off=partial(_keep, item)
+    )
+    _keep(item, record)
+    return record
+
+
+def _keep(item: pytest.Item, record: RunRecord) -> None:
+    from pytest_tipbench.reporting import junit_properties
+
     item.stash[RUN] = record
     item.user_properties.extend(junit_properties(record))
-    return record
 
 
 def attach_run(item: pytest.Item, report: pytest.TestReport) -> None:
     """Send the record with the first report after it was made: nothing later can lose it.
 
-    A worker sends with it what it has to say.
+    Where a setup failed before there was one, say so: no selected cell vanishes. A worker sends
+    with it what it has to say.
     """
-    if report.when == "setup" and RUN in item.stash:
-        from pytest_tipbench.reporting import attach
+    if report.when == "setup":
+        if RUN in item.stash:
+            from pytest_tipbench.reporting import attach
 
-        attach(report, item.stash[RUN])
+            attach(report, item.stash[RUN])
+        elif report.failed and cell_of(item) and "tip_run" in getattr(item, "fixturenames", ()):
+            from pytest_tipbench.reporting import attach_lack
+
+            attach_lack(report)
     unsaid = item.config.stash.get(UNSAID, None)
     if unsaid:
         from pytest_tipbench.reporting import attach_lines
@@ -108,13 +130,26 @@ def attach_run(item: pytest.Item, report: pytest.TestReport) -> None:
 
 
 def release_after(item: pytest.Item, next_item: pytest.Item | None) -> None:
-    """Give a model's memory back after its last cell."""
+    """Give a model's memory back where no cell of the same model comes next, among cells."""
     cell = cell_of(item)
     if cell is None:
         return
-    next_cell = None if next_item is None else cell_of(next_item)
+    next_cell = None if next_item is None else _first_cell_from(next_item)
     if next_cell is None or next_cell.model != cell.model:
         item.config.stash[BENCH].runner.release(cell)
+
+
+def _first_cell_from(item: pytest.Item) -> Cell | None:
+    """Return the first cell that this process runs from the item on.
+
+    A worker is told of one item only; it is given the cells of its host in a row, with nobody
+    else's items between.
+    """
+    cell = cell_of(item)
+    if cell is not None or is_worker(item.config):
+        return cell
+    following = dropwhile(lambda other: other is not item, item.session.items)
+    return next((found for found in map(cell_of, following) if found is not None), None)
 
 
 def _cell(item: pytest.Item) -> Cell:

@@ -66,7 +66,10 @@ class Judgement(Record):
     """One judge's scores of one tip; append-only, the newest of a (tip, judge) counts."""
 
     judgement_id: str
-    """Hash of what was said, by whom and on which sheet: applying a file again adds nothing."""
+    """Hash of what was said, by whom, on which sheet, and of what it corrects there.
+
+    Applying a file again adds nothing; a correction that is taken back is a judgement of its own.
+    """
     key: TipKey
     judge: str
     scores: dict[str, int]
@@ -103,6 +106,11 @@ class ApplyRecord(Record):
     """Over all criteria together; what ``--judge-max-drift`` is compared with."""
     drift_accepted: bool = False
     """True where it was past the limit and ``--judge-accept-drift`` let it in."""
+    anchors_sha256: str | None = None
+    """Of all anchors as they were then: drift is comparable under the same hash only.
+
+    None where there were none, and in records from before it was kept.
+    """
     repeats_scored: int = 0
     repeats_agreed: int = 0
     """Hidden repeats: criterion scores given again, and how many of them were the same."""

@@ -1,4 +1,4 @@
-"""Owns the gates' verdicts in pytest's JUnit file; imports the standard library only.
+"""Owns the gates' verdicts in pytest's JUnit file; imports no XML but the standard library's.
 
 pytest writes one suite, of its items. The gates become a second one, so that a CI shows which of
 them failed.
@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
+
+from pytest_tipbench.files import write_whole
+from pytest_tipbench.reports.visible_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,13 +49,22 @@ def add_gates(path: Path, verdicts: Sequence[tuple[str, Verdict]]) -> None:
         case = ET.SubElement(
             suite,
             "testcase",
-            {"classname": f"tipbench.{experiment}", "name": verdict.name, "time": "0"},
+            {
+                "classname": f"tipbench.{_shown(experiment)}",
+                "name": _shown(verdict.name),
+                "time": "0",
+            },
         )
         if verdict.fails:
             failure = ET.SubElement(
-                case, "failure", {"type": verdict.status, "message": verdict.line}
+                case, "failure", {"type": verdict.status, "message": _shown(verdict.line)}
             )
-            failure.text = verdict.detail
+            failure.text = _shown(verdict.detail)
         else:
-            ET.SubElement(case, "system-out").text = verdict.line
-    document.write(path, encoding="utf-8", xml_declaration=True)
+            ET.SubElement(case, "system-out").text = _shown(verdict.line)
+    write_whole(path, ET.tostring(document.getroot(), encoding="utf-8", xml_declaration=True))
+
+
+def _shown(text: str) -> str:
+    """Return the text, an experiment's name too, without what XML 1.0 has no place for."""
+    return one_line(text).translate({0xFFFE: "[U+FFFE]", 0xFFFF: "[U+FFFF]"})

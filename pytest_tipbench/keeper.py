@@ -6,11 +6,12 @@ import contextlib
 import shlex
 import threading
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from pytest_tipbench import __version__
 from pytest_tipbench.environment import environment
 from pytest_tipbench.errors import LedgerError, StoreError, UserMistakeError
+from pytest_tipbench.recording import Recording
 from pytest_tipbench.records import SessionRecord
 from pytest_tipbench.settings import carried_on
 from pytest_tipbench.store.ledger import Ledger, SessionEnding
@@ -18,7 +19,6 @@ from pytest_tipbench.store.rescue import Rescue, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from pytest_tipbench.board_records import Board
     from pytest_tipbench.judgement_records import ApplyRecord, Judgement, Rubric
@@ -58,7 +58,7 @@ class Keeper:
         self._session: SessionRecord | None = None
         self._mirror: Mirror | None = None
         self._server: EmbeddedServer | None = None
-        self._recording: TextIO | None = None
+        self._recording: Recording | None = None
         self._opening = threading.Lock()
         self._runs_page: str | None = None
         self._rescue = Rescue(ledger.path)
@@ -86,7 +86,7 @@ class Keeper:
             )
             keeper.ledger.add_session(session)
             if settings.record is not None:
-                keeper._recording = _open_recording(settings.record)
+                keeper._recording = Recording(settings.record)
             keeper._session = session
             if settings.tracking_target is not None:
                 keeper._start_delivering(say, session_id)
@@ -113,8 +113,7 @@ class Keeper:
         target = settings.tracking_target
         if settings.tracking_sync and target is None:
             raise UserMistakeError(
-                "--tracking-sync has no server to deliver to: give --tracking-uri "
-                "(and leave out --offline)"
+                f"--tracking-sync has no server to deliver to: {_how_to_name_one(settings)}"
             )
         writes = bool(settings.judge_apply or settings.tracking_sync)
         pulls = target is not None and target != EMBEDDED
@@ -229,11 +228,8 @@ class Keeper:
             self._rescue.keep(record, str(error))
         else:
             self._notify()
-        if self._recording is not None and record.completion is not None:
-            from pytest_tipbench.providers.replay import recorded_line
-
-            self._recording.write(recorded_line(record) + "\n")
-            self._recording.flush()
+        if self._recording is not None:
+            self._recording.add(record)
 
     def keep_judgements(self, apply: ApplyRecord, judgements: Sequence[Judgement]) -> int:
         """Keep an applied sheet whole; return how many of its judgements were new.
@@ -288,6 +284,8 @@ class Keeper:
             is_hurried: the user is waiting for the prompt (Ctrl-C).
         """
         problems = self._rescue.problems()
+        if self._recording is not None and self._recording.problem is not None:
+            problems.append(self._recording.problem)
         try:
             if self._session is not None:
                 self.ledger.end_session(_ending(self._session.session_id, board, failed=failed))
@@ -351,22 +349,17 @@ class Keeper:
         self.ledger.close()
 
 
-def _open_recording(path: Path) -> TextIO:
-    """Begin a replay file.
-
-    Raises:
-        UserMistakeError: there is a file already, or none can be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("x", encoding="ascii")
-    except FileExistsError:
-        raise UserMistakeError(
-            f"--record {path}: exists and is not overwritten: name another file"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
-        raise UserMistakeError(f"--record {path}: cannot be written: {reason}") from None
+def _how_to_name_one(settings: Settings) -> str:
+    steps = []
+    if settings.tracking_uri is None:
+        steps.append("give --tracking-uri")
+    if settings.offline:
+        steps.append(
+            "leave out --offline"
+            if "offline" in settings.named
+            else "add -o tipbench_offline=false, as the configuration says tipbench_offline"
+        )
+    return " and ".join(steps)
 
 
 def _ending(session_id: str, board: Board | None, *, failed: bool) -> SessionEnding:

@@ -54,6 +54,18 @@ def at_least(minimum: float, parse: Callable[[str], Any]) -> Callable[[str], Any
     return check
 
 
+def at_most(maximum: float, parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a parser that refuses values above ``maximum``."""
+
+    def check(text: str) -> Any:
+        value = parse(text)
+        if value > maximum:
+            raise argparse.ArgumentTypeError(f"must be at most {maximum}, got {text}")
+        return value
+
+    return check
+
+
 def above(minimum: float, parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """Return a parser that refuses values up to ``minimum``."""
 

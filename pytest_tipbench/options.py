@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pytest_tipbench.option_types import (
     above,
     at_least,
+    at_most,
     comma_separated,
     integer,
     nonempty,
@@ -22,6 +23,18 @@ if TYPE_CHECKING:
     import pytest
 
 IniType = Literal["string", "linelist", "int", "float", "bool"]
+
+MOST_TIPS = 100
+MOST_REPEATS = 1_000
+LARGEST_SEED = 2**31 - 1
+"""With the repeats on top it stays below 2**32 - 1, which llama.cpp and so Ollama take for "random"
+(``LLAMA_DEFAULT_SEED``); larger ones they cut to 32 bits."""
+MOST_TOKENS = 2**31 - 1
+"""llama.cpp counts tokens in 32 bits, with a sign."""
+WEEK_SECONDS = 604_800
+"""Waits that count milliseconds in 32 bits, as poll() does, end at 24 days."""
+MILLION = 1_000_000
+"""More than any score, count of items, or billions of parameters."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,7 @@ OPTIONS: tuple[Option, ...] = (
         "--n-tips",
         "tips asked for in each cell",
         "N",
-        at_least(1, integer),
+        at_least(1, at_most(MOST_TIPS, integer)),
         default=5,
         ini="int",
     ),
@@ -126,7 +139,7 @@ OPTIONS: tuple[Option, ...] = (
         "--repeats",
         "cells per combination, with seeds seed, seed+1, ...",
         "N",
-        at_least(1, integer),
+        at_least(1, at_most(MOST_REPEATS, integer)),
         default=1,
         ini="int",
     ),
@@ -134,7 +147,7 @@ OPTIONS: tuple[Option, ...] = (
         "--seed",
         "base sampling seed; always recorded",
         "N",
-        at_least(0, integer),
+        at_least(0, at_most(LARGEST_SEED, integer)),
         default=20260427,
         ini="int",
     ),
@@ -142,7 +155,7 @@ OPTIONS: tuple[Option, ...] = (
         "--temperature",
         "sampling temperature; always sent, always recorded",
         "X",
-        at_least(0, number),
+        at_least(0, at_most(100, number)),
         default=0.7,
         ini="float",
     ),
@@ -150,7 +163,7 @@ OPTIONS: tuple[Option, ...] = (
         "--num-ctx",
         "context window in tokens; always sent, always recorded",
         "N",
-        at_least(1, integer),
+        at_least(1, at_most(MOST_TOKENS, integer)),
         default=4096,
         ini="int",
     ),
@@ -158,7 +171,7 @@ OPTIONS: tuple[Option, ...] = (
         "--num-predict",
         "most tokens of one completion; always sent, always recorded",
         "N",
-        at_least(1, integer),
+        at_least(1, at_most(MOST_TOKENS, integer)),
         default=1024,
         ini="int",
     ),
@@ -169,7 +182,7 @@ OPTIONS: tuple[Option, ...] = (
         "--max-model-b",
         "the cap: largest model admitted, in billions of parameters",
         "X",
-        above(0, number),
+        above(0, at_most(MILLION, number)),
         default=4.0,
         ini="float",
     ),
@@ -201,7 +214,7 @@ OPTIONS: tuple[Option, ...] = (
         "--completion-timeout",
         "total deadline for queueing, loading and generating one completion",
         "SECONDS",
-        above(0, number),
+        above(0, at_most(WEEK_SECONDS, number)),
         default=600.0,
         ini="float",
     ),
@@ -209,7 +222,7 @@ OPTIONS: tuple[Option, ...] = (
         "--lock-timeout",
         "how long to wait for another session that uses this machine's memory",
         "SECONDS",
-        at_least(0, number),
+        at_least(0, at_most(WEEK_SECONDS, number)),
         default=600.0,
         ini="float",
     ),
@@ -282,7 +295,7 @@ OPTIONS: tuple[Option, ...] = (
         "--judge-limit",
         "at most N items on the sheet, whole scenario blocks first",
         "N",
-        at_least(1, integer),
+        at_least(1, at_most(MILLION, integer)),
         default_words="all",
         ini="int",
     ),
@@ -290,7 +303,7 @@ OPTIONS: tuple[Option, ...] = (
         "--judge-anchors",
         "anchors mixed into an export",
         "N",
-        at_least(0, integer),
+        at_least(0, at_most(MILLION, integer)),
         default=5,
         ini="int",
     ),
@@ -298,7 +311,7 @@ OPTIONS: tuple[Option, ...] = (
         "--judge-max-drift",
         "mean absolute anchor error above which apply refuses",
         "X",
-        at_least(0, number),
+        at_least(0, at_most(MILLION, number)),
         default=0.75,
         ini="float",
     ),
@@ -309,7 +322,7 @@ OPTIONS: tuple[Option, ...] = (
         "--min-composite",
         "gate: each row's composite, at least X",
         "X",
-        number,
+        at_least(-MILLION, at_most(MILLION, number)),
         ini="float",
     ),
     Option(
@@ -330,7 +343,7 @@ OPTIONS: tuple[Option, ...] = (
         "--max-drop",
         "how far a row may fall below its baseline, on the composite's scale",
         "X",
-        at_least(0, number),
+        at_least(0, at_most(MILLION, number)),
         default=0.0,
         ini="float",
     ),

@@ -127,6 +127,24 @@ def _told_in_one_line() -> Iterator[None]:
         raise error from None
 
 
+def _meant(exit_status: int, config: pytest.Config) -> int:
+    """Return the exit status that pytest has without workers."""
+    if exit_status == pytest.ExitCode.INTERRUPTED and config.pluginmanager.hasplugin("dsession"):
+        from pytest_tipbench.scheduler import stopped_by_failures
+
+        if stopped_by_failures(config):
+            return pytest.ExitCode.TESTS_FAILED
+    return exit_status
+
+
+def _unread_reports(config: pytest.Config) -> Iterator[pytest.TestReport]:
+    """Yield what workers have reported and an interruption has left lying."""
+    if config.pluginmanager.hasplugin("dsession"):
+        from pytest_tipbench.scheduler import unread_reports
+
+        yield from unread_reports(config)
+
+
 class ControllerHooks:
     """The hooks of the process that keeps, judges and reports."""
 
@@ -183,7 +201,9 @@ class ControllerHooks:
     def pytest_sessionfinish(
         self, session: pytest.Session, exitstatus: int
     ) -> Generator[None, Any, Any]:
-        exit_code = session.exitstatus = self._controller.finish(exitstatus)
+        exit_code = session.exitstatus = self._controller.finish(
+            _meant(exitstatus, session.config), _unread_reports(session.config)
+        )
         result = yield
         self._controller.add_gates_to_junit(session.config.getoption("xmlpath", None))
         if self._controller.command_only:

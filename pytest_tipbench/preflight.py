@@ -14,7 +14,7 @@ from pytest_tipbench.safety.pull import pull_missing
 from pytest_tipbench.safety.serial import MemoryLocks, session_locks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from pytest_tipbench.bench import Bench
     from pytest_tipbench.records import Cell, ModelDescription, ModelReference
@@ -55,13 +55,14 @@ def _placed(
     """Admit the models, each on one of the hosts that are served, pulled first where asked for."""
     models = tuple(dict.fromkeys(cell.model for cell in cells))
     describe_on = {index: _describing(bench.at_host(index)) for index in bench.placement.served}
-    cap = bench.settings.max_model_b
+    cap, count = bench.settings.max_model_b, bench.providers.count_parameters
     pulled: tuple[ModelReference, ...] = ()
     if bench.settings.pull and any(model.provider == "ollama" for model in models):
         ollama = bench.providers.get("ollama")
         assert isinstance(ollama, PullsModels)  # noqa: S101 - Ollama does
-        pulled = pull_missing(models, _describing_anywhere(describe_on), ollama.pull, cap, say)
-    admitted = admit_on_hosts(models, describe_on, cap, pulled=pulled)
+        describe = _describing_anywhere(describe_on)
+        pulled = pull_missing(models, describe, ollama.pull, cap, say, count=count)
+    admitted = admit_on_hosts(models, describe_on, cap, count=count, pulled=pulled)
     return bench.placement.place(cells, admitted)
 
 
@@ -125,3 +126,25 @@ def _find_memory_empty(
         at_host = bench.at_host(index or 0)
         with at_host.talking_to(model):
             at_host.guard.start("ollama")
+    child = next((model for model in local if model.reference.provider != "ollama"), None)
+    if child is not None:
+        _find_neighbours_empty(bench, child, asked=first_by_host.keys())
+
+
+def _find_neighbours_empty(
+    bench: Bench, child: ModelDescription, *, asked: Collection[int | None]
+) -> None:
+    """Wait until the Ollama servers of this machine that get no model hold none of others.
+
+    A child's weights would come on top of them. Where no server answers, there is nothing to say.
+    """
+    from pytest_tipbench.providers.ollama import OllamaProvider
+
+    for index, host in enumerate(bench.hosts):
+        if index in asked or not host.is_loopback:
+            continue
+        at_host = bench.at_host(index)
+        server = at_host.providers.get("ollama")
+        if isinstance(server, OllamaProvider) and server.answers():
+            with at_host.talking_to(child):
+                at_host.guard.start_beside(server)

@@ -195,6 +195,16 @@ class Completion(Record):
     resident_vram_bytes: int | None = None
     foreign_models: tuple[str, ...] = ()
     """Models of others that were resident beside ours while this was generated."""
+    seen_together: int | None = None
+    """The largest number of models that one look showed resident, ours among them; None where no
+    look showed ours (and in old records)."""
+
+    @property
+    def models_resident_together(self) -> int:
+        """The largest number of models resident at one time, as far as it is known."""
+        if self.seen_together is not None:
+            return self.seen_together
+        return 1 + len(self.foreign_models)
 
 
 class ResidentModel(Record):

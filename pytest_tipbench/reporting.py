@@ -9,7 +9,7 @@ know and texts with lone surrogates: so a record travels as one ASCII JSON strin
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pytest_tipbench.records import RunRecord, from_json, to_json
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pytest
 
 _ATTRIBUTE = "tipbench_run"
+_LACK = "tipbench_lack"
 _LINES = "tipbench_lines"
 
 
@@ -31,6 +32,22 @@ def detach(report: pytest.TestReport) -> RunRecord | None:
     """Return the record that rides on the report, if one does."""
     text = getattr(report, _ATTRIBUTE, None)
     return None if text is None else from_json(RunRecord, text)
+
+
+def attach_lack(report: pytest.TestReport) -> None:
+    """Put on the report of a setup that failed, and left no record, why there is none."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = str(report.longrepr if crash is None else crash.message).strip()
+    first = said.splitlines()[0] if said else "it does not say why"
+    setattr(report, _LACK, json.dumps(f"nothing was generated, as the setup failed: {first}"))
+
+
+def lack_on(report: pytest.TestReport) -> str | None:
+    """Return why a cell has no record; None where its report tells of no lack."""
+    if cast("str", report.when) == "???":  # xdist's mark of a worker's death
+        return "the worker that ran it died"
+    text = getattr(report, _LACK, None)
+    return None if text is None else str(json.loads(text))
 
 
 def attach_lines(report: pytest.TestReport, lines: Sequence[str]) -> None:

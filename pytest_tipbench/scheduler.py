@@ -7,19 +7,41 @@ since xdist's own ``loadgroup`` cannot be relied on for it (pytest 9.2 with xdis
 
 from __future__ import annotations
 
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections import OrderedDict
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pytest
     from xdist.workermanage import WorkerController
 
 SERVED_HOST = "tipbench_served_host"
 """Key of a worker's input: the index of the host it serves, None for a worker without one."""
+
+
+def stopped_by_failures(config: pytest.Config) -> bool:
+    """Say whether ``-x`` or ``--maxfail`` has ended the session.
+
+    xdist ends it by an ``Interrupted``, as Ctrl-C would; to pytest by itself it is failed tests.
+    """
+    xdist_session = config.pluginmanager.getplugin("dsession")
+    return str(getattr(xdist_session, "shouldstop", "")).startswith("stopping after ")
+
+
+def unread_reports(config: pytest.Config) -> Iterator[pytest.TestReport]:
+    """Take the reports that have come from workers, and that xdist was too interrupted to read."""
+    queue = config.pluginmanager.getplugin("dsession").queue
+    while True:
+        try:
+            name, event = queue.get_nowait()
+        except Empty:
+            return
+        if name == "testreport":
+            yield event["rep"]
 
 
 class BenchScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist ships no types

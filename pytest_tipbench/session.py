@@ -6,8 +6,9 @@ Built from plain values, it keeps what the cells report and runs the commands.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from pytest_tipbench import __version__
 from pytest_tipbench.errors import StoreError, UserMistakeError
 from pytest_tipbench.matrix import cell_id_of
 from pytest_tipbench.progress import Progress
+from pytest_tipbench.safety.termination import undisturbed
 from pytest_tipbench.settings import login_name
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class BenchSession:
         command_only: bool,
         distributed: bool,
         is_aimed_at_cells: bool,
+        call: Sequence[str] | None,
     ) -> None:
         """Make the session.
 
@@ -57,6 +60,7 @@ class BenchSession:
             distributed: workers run the items.
             is_aimed_at_cells: the paths of this call can collect cells, so that mistakes in the
                 matrix are told before anything is collected.
+            call: its arguments; None where they do not go on where it was interrupted.
         """
         self.bench = bench
         self.settings = bench.settings
@@ -64,6 +68,7 @@ class BenchSession:
         self.distributed = distributed
         self._console = console
         self._is_aimed_at_cells = is_aimed_at_cells
+        self._call = call
         self._locks: MemoryLocks | None = None
         self._workers: dict[str, Any] = {}
         """Those that have not said that they are down, by id."""
@@ -72,10 +77,11 @@ class BenchSession:
         self._commands: Commands | None = None
         self._findings: tuple[Finding, ...] = ()
         self._problems: list[str] = []
-        self._kept: set[str] = set()
-        """Ids of the cells whose record came."""
+        self._undone: set[str] = set()
+        """Ids of the selected cells that have no record yet."""
+        self._is_interrupted = False
         self._taken = 0
-        """How many of them came from the store."""
+        """How many records came from the store."""
         self._to_tell: dict[str, RunRecord] = {}
         self._progress: Progress | None = None
         self._has_no_matrix = False
@@ -175,6 +181,7 @@ class BenchSession:
         from pytest_tipbench.keeper import Keeper
         from pytest_tipbench.preflight import admit_cells
 
+        self._undone = {cell.id for cell in cells}
         self._progress = Progress(len(cells))
         self._locks = admit_cells(self.bench, cells, self._console.say)
         self._keeper = Keeper.for_cells(
@@ -182,19 +189,19 @@ class BenchSession:
         )
 
     def keep_report(self, report: pytest.TestReport) -> None:
-        """Keep the run record that rides on a report; a dead worker's cell is kept as missing."""
+        """Keep the run record that rides on a report; a cell that can have none, as missing."""
         if self._keeper is None:
             return
-        from pytest_tipbench.reporting import detach, detach_lines
+        from pytest_tipbench.reporting import detach, detach_lines, lack_on
 
         self._say_all(detach_lines(report))
         record = detach(report)
         cell = self._cell_of(report.nodeid)
-        died = cast("str", report.when) == "???"  # xdist's mark of a worker's death
-        if record is None and died and cell is not None and cell.id not in self._kept:
-            record = self.bench.runner.missing(cell, "the worker that ran it died")
+        lack = lack_on(report)
+        if record is None and lack is not None and cell is not None and cell.id in self._undone:
+            record = self.bench.runner.missing(cell, lack)
         if record is not None:
-            self._kept.add(record.cell.id if cell is None else cell.id)
+            self._undone.discard(record.cell.id if cell is None else cell.id)
             self._to_tell[report.nodeid] = record
             self._keeper.keep(record)
             if record.session_id == self.bench.session_id:
@@ -250,41 +257,66 @@ class BenchSession:
             self._findings = self._commands.run()
         except StoreError as error:
             self._problems.append(str(error))
+        self._problems += self._commands.problems
 
-    def finish(self, exit_status: int) -> int:
+    def finish(self, exit_status: int, unread_reports: Iterable[pytest.TestReport] = ()) -> int:
         """Unload, run what was asked for after the cells, deliver; return the exit code.
 
-        What goes wrong here, a failed gate included, turns only 0 into 1 (a user's mistake: 4).
+        What goes wrong here, a failed gate included, turns only 0 into 1; a user's mistake turns
+        both into 4.
+
+        Args:
+            exit_status: pytest's.
+            unread_reports: those of workers that nobody has read, once the workers have ended.
         """
         if self.command_only and exit_status == pytest.ExitCode.NO_TESTS_COLLECTED:
             exit_status = pytest.ExitCode.OK
         if self._keeper is None:
             return exit_status
+        with undisturbed() as signals:
+            self._end_workers()
+            for report in unread_reports:
+                self.keep_report(report)
+            self._problems += self.bench.settle()
+            if self._locks is not None:
+                self._locks.release()
+        if signals:
+            exit_status = pytest.ExitCode.INTERRUPTED
+        self._is_interrupted = exit_status == pytest.ExitCode.INTERRUPTED
+        try:
+            return self._conclude(self._keeper, exit_status)
+        except KeyboardInterrupt:
+            self._problems.append("interrupted at its end; the ledger has every finished cell")
+            return pytest.ExitCode.INTERRUPTED
+
+    def _conclude(self, keeper: Keeper, exit_status: int) -> int:
         worst = pytest.ExitCode.OK
-        self._end_workers()
-        self._problems += self.bench.settle()
-        if self._locks is not None:
-            self._locks.release()
-        self._keeper.take_back_rescued()
+        keeper.take_back_rescued()
         try:
             if self._commands is None:
                 self._tell_resumed()
                 self.run_commands_after_cells()
         except UserMistakeError as mistake:
-            self._problems.append(str(mistake))
+            self._problems += str(mistake).splitlines()
             worst = pytest.ExitCode.USAGE_ERROR
         except StoreError as error:
             self._problems.append(str(error))
-        self._problems += self._keeper.finish(
+        except Exception as error:  # noqa: BLE001 - what was generated is delivered all the same
+            self._problems.append(f"no board: {type(error).__name__}: {error}")
+        self._problems += keeper.finish(
             self._findings[0].board if self._findings else None,
             failed=exit_status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED),
-            is_hurried=exit_status == pytest.ExitCode.INTERRUPTED,
+            is_hurried=self._is_interrupted,
         )
         if worst == pytest.ExitCode.OK and (
             self._problems or any(finding.fails for finding in self._findings)
         ):
             worst = pytest.ExitCode.TESTS_FAILED
-        return worst if exit_status == pytest.ExitCode.OK else exit_status
+        if exit_status == pytest.ExitCode.OK or (
+            exit_status == pytest.ExitCode.TESTS_FAILED and worst == pytest.ExitCode.USAGE_ERROR
+        ):
+            return worst
+        return exit_status
 
     def run_commands_after_cells(self) -> None:
         """Run the commands of a call with a path, on the same experiment."""
@@ -298,7 +330,14 @@ class BenchSession:
             login_name(),
             cells=self.bench.cells,
         )
-        self._findings = self._commands.run()
+        try:
+            self._findings = self._commands.run()
+        except UserMistakeError:
+            # A faulty sheet takes nothing from what the cells have earned.
+            self._findings = (self._commands.find(self.settings.experiment),)
+            raise
+        finally:
+            self._problems += self._commands.problems
 
     def _tell_resumed(self) -> None:
         if not self.settings.resume:
@@ -317,7 +356,7 @@ class BenchSession:
         from pytest_tipbench.junit import add_gates
 
         try:
-            add_gates(Path(xml_path).expanduser(), verdicts)
+            add_gates(Path(os.path.expandvars(xml_path)).expanduser(), verdicts)  # as pytest does
         except (OSError, ValueError) as error:
             self._console.say(f"the gates are not in the JUnit file: {error}")
 
@@ -325,7 +364,7 @@ class BenchSession:
         """Print the board and what there is to say about it."""
         if self._keeper is None:
             return
-        from pytest_tipbench.summary import summary_lines
+        from pytest_tipbench.summary import resume_step, summary_lines
 
         self._console.section(f"tipbench: {self.settings.experiment}")
         for line in summary_lines(
@@ -335,6 +374,7 @@ class BenchSession:
             evidence=None if self.command_only else self.bench.evidence,
             afterwards=self._keeper.afterwards(),
             problems=self._problems,
+            to_resume=resume_step(self._call, len(self._undone)) if self._is_interrupted else None,
             width=self._console.width,
             ascii_only=self._console.knows_ascii_alone,
             verbose=self._console.verbosity > 0,

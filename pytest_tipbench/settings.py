@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,6 +78,8 @@ class Settings:
     max_drop: float
     gate_pending: Literal["fail", "ignore"]
     report: tuple[Path, ...]
+    worker_count: int = 0
+    """How many workers pytest-xdist starts; 0: this process runs the cells."""
 
     @property
     def has_command(self) -> bool:
@@ -113,16 +116,19 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] = os.environ
     for field in ("judge_export", "record"):
         if values[field] is not None:
             values[field] = _absolute(values[field], config.invocation_params.dir)
-    for field in ("judge_apply", "report"):
-        values[field] = tuple(
-            _absolute(path, config.invocation_params.dir) for path in values[field]
-        )
+    here = config.invocation_params.dir
+    values["judge_apply"] = tuple(_absolute(path, here) for path in values["judge_apply"])
+    # A link is not looked through: its own suffix says the format.
+    values["report"] = tuple(
+        (here / Path(path).expanduser()).absolute() for path in values["report"]
+    )
     ledger_base = config.invocation_params.dir if "ledger" in values["named"] else root
     values["ledger"] = _absolute(values["ledger"], ledger_base)
     return Settings(
         root=root,
         evals=_absolute(_ini_value(EVALS_INI, config), root),
         rubric=_absolute(_ini_value(RUBRIC_INI, config), root),
+        worker_count=_worker_count(config),
         **values,
     )
 
@@ -177,15 +183,33 @@ def joined_file_options(arguments: Sequence[str]) -> list[str] | None:
 
 
 def carried_on(settings: Settings, *fields: str) -> list[str]:
-    """Return those of the fields that this call's command line gave, as the next one's words."""
+    """Return those of the fields that this call's command line gave, as the next one's words.
+
+    A user and a password in the tracking URI are left out: who goes on needs MLflow's variables.
+    """
     words: list[str] = []
     for option in OPTIONS:
         if option.field in fields and option.field in settings.named:
             value = getattr(settings, option.field)
             words.append(option.flag)
-            if option.metavar is not None:
+            if option.field == "tracking_uri":
+                words.append(_without_credentials(value))
+            elif option.metavar is not None:
                 words.append(",".join(value) if isinstance(value, tuple) else str(value))
     return words
+
+
+def _without_credentials(uri: str) -> str:
+    """Return the URI for a terminal or a CI's log, where its password has no business."""
+    return re.sub("//[^/?#]*@", "//", uri, count=1)
+
+
+def _worker_count(config: pytest.Config) -> int:
+    """Count xdist's ``--tx`` specifications, into which it has turned ``-n`` by then."""
+    if getattr(config.option, "dist", "no") == "no":
+        return 0
+    numbers = [text.partition("*") for text in getattr(config.option, "tx", None) or ()]
+    return sum(int(number) if star and number.isdecimal() else 1 for number, star, _ in numbers)
 
 
 def _value(option: Option, config: pytest.Config, environ: Mapping[str, str]) -> Any:

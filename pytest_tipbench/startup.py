@@ -35,6 +35,8 @@ RUN: pytest.StashKey[RunRecord] = pytest.StashKey()
 MISTAKE = pytest.StashKey[UserMistakeError]()
 UNSAID: pytest.StashKey[list[str]] = pytest.StashKey()
 """What a worker has to say and has no terminal for."""
+ENDS_SESSION = (pytest.exit.Exception,)
+"""What a test, or a signal's handler, raises to end the session, whatever is under way."""
 _INFORMING_OPTIONS = (
     "help",
     "version",
@@ -44,7 +46,7 @@ _INFORMING_OPTIONS = (
     "show_fixtures_per_test",
 )
 _UNDO: pytest.StashKey[Callable[[], None]] = pytest.StashKey()
-"""Gives SIGTERM back its former meaning."""
+"""Gives the signals back their former meaning."""
 
 
 def before_main(config: pytest.Config) -> int | pytest.ExitCode | None:
@@ -53,7 +55,7 @@ def before_main(config: pytest.Config) -> int | pytest.ExitCode | None:
     A file of ours outside the project, given after a space, has moved pytest's rootdir: pytest is
     called again with the same arguments, joined.
     """
-    if _is_worker(config):
+    if is_worker(config):
         return None
     if config.getoption("tipbench_judge_schema"):
         from pytest_tipbench.judge.files import sheet_schema
@@ -84,7 +86,7 @@ def configure(config: pytest.Config) -> BenchSession | None:
     )
     if is_aimed_at_cells:
         heed_termination(config)
-    if _is_worker(config):
+    if is_worker(config):
         unsaid = config.stash[UNSAID] = []
         given = json.loads(config.workerinput[WORKER_KEY])  # type: ignore[attr-defined]  # xdist's
         names, inherited = given.pop("model_names"), tuple(given.pop("inherited"))
@@ -106,13 +108,14 @@ def configure(config: pytest.Config) -> BenchSession | None:
         command_only=command_only,
         distributed=_is_distributed(config),
         is_aimed_at_cells=is_aimed_at_cells,
+        call=_call_to_resume(config),
     )
     session.check_early(dist=getattr(config.option, "dist", "no"))
     return session
 
 
 def heed_termination(config: pytest.Config) -> None:
-    """Let SIGTERM end this process in order: it may run cells; may be called twice."""
+    """Let signals end this process in order: it may run cells; may be called twice."""
     if _UNDO not in config.stash:
         config.stash[_UNDO] = interrupt_on_termination()
 
@@ -128,7 +131,7 @@ def unconfigure(config: pytest.Config) -> None:
 
 def finish_worker(config: pytest.Config) -> None:
     """Unload, prove it, and tell the controller what was seen; does nothing elsewhere."""
-    if not _is_worker(config):
+    if not is_worker(config):
         return
     end_undisturbed()
     bench = config.stash[BENCH]
@@ -140,8 +143,16 @@ def finish_worker(config: pytest.Config) -> None:
     config.workeroutput[WORKER_KEY] = json.dumps(told)  # type: ignore[attr-defined]  # xdist's
 
 
-def _is_worker(config: pytest.Config) -> bool:
+def is_worker(config: pytest.Config) -> bool:
+    """Say whether this process runs items that a controller hands to it."""
     return hasattr(config, "workerinput")
+
+
+def _call_to_resume(config: pytest.Config) -> tuple[str, ...] | None:
+    """Return this call's arguments; None where it stops, and goes on, in a way of pytest's own."""
+    if config.getoption("stepwise", False) or config.getoption("stepwise_skip", False):
+        return None
+    return tuple(str(argument) for argument in config.invocation_params.args)
 
 
 def _is_distributed(config: pytest.Config) -> bool:

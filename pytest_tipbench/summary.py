@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ _CARRIED_ON = (
     "ledger",
 )
 """Options of this call that the next command needs too."""
+_CREDENTIALS = re.compile("(?<=://)[^/?#]*@")
 
 
 def summary_lines(
@@ -38,6 +40,7 @@ def summary_lines(
     evidence: Evidence | None,
     afterwards: Sequence[str],
     problems: Sequence[str],
+    to_resume: str | None,
     width: int,
     ascii_only: bool,
     verbose: bool,
@@ -51,6 +54,7 @@ def summary_lines(
         evidence: of the memory promise; None where no cell ran.
         afterwards: how to look at the runs later.
         problems: what went wrong; said last, where it is seen.
+        to_resume: the next step of a session that was interrupted; it comes before judging.
         width: of the terminal, in columns.
         ascii_only: the terminal knows ASCII alone.
         verbose: with details.
@@ -71,7 +75,9 @@ def summary_lines(
             yield from drift_history_lines(finding.applies)
     if evidence is not None:
         yield evidence.line()
-    for finding in findings:
+    if to_resume is not None:
+        yield to_resume
+    for finding in findings if to_resume is None else ():
         # A sheet just written says itself how it comes back.
         if finding.board.pending_cells and settings.judge_export is None:
             yield next_step(settings, finding.board)
@@ -90,3 +96,32 @@ def next_step(settings: Settings, board: Board) -> str:
         f"next: {counted(board.pending_tips, 'tip')} in {counted(board.pending_cells, 'cell')} "
         f"to be judged: {command}"
     )
+
+
+def resume_step(call: Sequence[str] | None, undone: int) -> str | None:
+    """Return how many cells have not run, and the exact command that runs them; None without one.
+
+    Args:
+        call: the arguments of the call that was interrupted; None where they do not go on there.
+        undone: how many of its cells have no record.
+    """
+    if call is None or not undone:
+        return None
+    words = list(_words_to_repeat(call))
+    end_of_options = words.index("--") if "--" in words else len(words)
+    words.insert(end_of_options, "--resume")
+    command = shlex.join(["pytest", *words])
+    return f"next: {counted(undone, 'cell')} to be run: {command}"
+
+
+def _words_to_repeat(call: Sequence[str]) -> Iterator[str]:
+    """Yield the words but ``--record FILE``, which refuses a file that has been begun.
+
+    A user and a password in a URI are left out: who goes on needs MLflow's variables.
+    """
+    words = iter(call)
+    for word in words:
+        if word == "--record":
+            next(words, None)
+        elif word != "--resume" and not word.startswith("--record="):
+            yield _CREDENTIALS.sub("", word)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-F32, F16, Q4_K = 0, 1, 12
+F32, F16, Q4_K, Q1_0 = 0, 1, 12, 41
 U8, I8, U16, I16, U32, I32, FLOAT, BOOL, STRING, ARRAY, U64, I64, DOUBLE = range(13)
 CODES = dict(
     zip((U8, I8, U16, I16, U32, I32, FLOAT, BOOL, U64, I64, DOUBLE), "BbHhIif?Qqd", strict=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.errors import JudgeFileError
+from pytest_tipbench.judge.anchors import anchors_sha256
 from pytest_tipbench.judge.drift import (
     count_agreement,
     describe_apply,
@@ -17,6 +18,7 @@ from pytest_tipbench.judge.drift import (
     measure_drift,
 )
 from pytest_tipbench.judge.files import (
+    LONGEST_JUDGE_NAME,
     Sheet,
     SheetScenario,
     item_id,
@@ -24,16 +26,17 @@ from pytest_tipbench.judge.files import (
     sheet_scenario,
 )
 from pytest_tipbench.judge.files import judge_name as as_judge_name
+from pytest_tipbench.judge.judgements import Said, given_again, judgements_of
 from pytest_tipbench.judge.reading import read_sheet, shown
-from pytest_tipbench.judgement_records import ApplyRecord, Judgement, TipKey
-from pytest_tipbench.records import jsonable, sha256_of
+from pytest_tipbench.judgement_records import ApplyRecord, TipKey
+from pytest_tipbench.records import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_tipbench.judgement_records import Anchor, Rubric
+    from pytest_tipbench.judgement_records import Anchor, Judgement, Rubric
     from pytest_tipbench.records import RunRecord
 
 
@@ -45,6 +48,9 @@ class AppliedSheet:
     judge: str
     apply: ApplyRecord | None
     judgements: tuple[Judgement, ...]
+    """What the sheet says of each scored tip; those that are known already as they were kept."""
+    judgements_new: int
+    """How many of them say anything new."""
     items_left: int
     """How many items are still null; they stay pending."""
     notices: tuple[str, ...]
@@ -54,8 +60,10 @@ class AppliedSheet:
         """What to tell the user: counts, drift, self-consistency, notices."""
         if self.apply is None:
             return ("no item is scored: nothing to apply", *self.notices)
+        scored, new = len(self.judgements), self.judgements_new
+        said_new = f", {new or 'none'} of them new" if new < scored else ""
         left = f", {self.items_left} items of the sheet left open" if self.items_left else ""
-        headline = f"judged by {shown(self.judge)}: tips scored: {len(self.judgements)}{left}"
+        headline = f"judged by {shown(self.judge)}: tips scored: {scored}{said_new}{left}"
         return (headline, *describe_apply(self.apply), *self.notices)
 
 
@@ -148,9 +156,12 @@ def check_sheet(
     if faults:
         raise JudgeFileError(path, faults)
 
-    judgements = tuple(_judgement(sheet, item, judge, now) for item in scored if item.known.is_made)
+    prior = [each for each in prior_judgements if each.judge == judge]
+    said = [_said(item, rubric) for item in scored if item.known.is_made]
+    judgements = judgements_of(said, nonce=sheet.nonce, judge=judge, prior=prior, now=now)
+    known_ids = {each.judgement_id for each in prior}
     anchor_scores = [given for given, _ in anchored]
-    repeats_scored, repeats_agreed = count_agreement(_repeats(sheet, judgements, prior_judgements))
+    repeats_scored, repeats_agreed = count_agreement(given_again(sheet, judgements, prior))
     apply = ApplyRecord(
         apply_id=sha256_of(
             [sheet.nonce, judge, [j.judgement_id for j in judgements], anchor_scores]
@@ -166,6 +177,7 @@ def check_sheet(
         drift=drift.by_criterion if drift else {},
         drift_mean_absolute_error=drift.mean_absolute_error if drift else None,
         drift_accepted=is_adrift,
+        anchors_sha256=anchors_sha256(anchors) if anchors else None,
         repeats_scored=repeats_scored,
         repeats_agreed=repeats_agreed,
     )
@@ -174,6 +186,7 @@ def check_sheet(
         judge=judge,
         apply=apply if scored else None,
         judgements=judgements,
+        judgements_new=sum(each.judgement_id not in known_ids for each in judgements),
         items_left=len(sheet.items) - len(scored),
         notices=_notices(sheet, judge),
     )
@@ -200,6 +213,11 @@ def _frame_faults(sheet: Sheet, experiment: str | None, rubric: Rubric, judge: s
         faults.append("rubric was edited")
     if not judge:
         faults.append("judge is empty: write a name there, or give one with --judge-name")
+    if len(judge) > LONGEST_JUDGE_NAME:
+        faults.append(
+            f"judge: {shown(judge)} has {len(judge)} characters, a name has at most "
+            f"{LONGEST_JUDGE_NAME}"
+        )
     return faults
 
 
@@ -287,43 +305,13 @@ def _scored_items(sheet: Sheet, known: Mapping[str, _Known], rubric: Rubric) -> 
     return scored
 
 
-def _judgement(sheet: Sheet, item: _Scored, judge: str, now: datetime) -> Judgement:
+def _said(item: _Scored, rubric: Rubric) -> Said:
     key = TipKey(
-        rubric_sha256=sheet.rubric.sha256,
+        rubric_sha256=rubric.sha256,
         scenario_sha256=item.known.scenario_sha256,
         tip=item.known.tip,
     )
-    return Judgement(
-        judgement_id=sha256_of([sheet.nonce, judge, jsonable(key), item.scores, item.note]),
-        key=key,
-        judge=judge,
-        scores=item.scores,
-        note=item.note,
-        judged_at=now,
-        sheet_nonce=sheet.nonce,
-    )
-
-
-def _repeats(
-    sheet: Sheet, judgements: Sequence[Judgement], prior_judgements: Sequence[Judgement]
-) -> list[tuple[dict[str, int], dict[str, int]]]:
-    """Return the scores given again, each with what the judge gave before the sheet was made.
-
-    What came to the store after the export does not count, so that a sheet applied again says what
-    it said the first time.
-    """
-    ours = {judgement.key: judgement for judgement in judgements}
-    before: dict[TipKey, Judgement] = {}
-    for prior in sorted(prior_judgements, key=lambda prior: prior.judged_at):
-        again = ours.get(prior.key)
-        if (
-            again is not None
-            and prior.judge == again.judge
-            and prior.sheet_nonce != sheet.nonce
-            and prior.judged_at <= sheet.exported_at
-        ):
-            before[prior.key] = prior
-    return [(ours[key].scores, prior.scores) for key, prior in before.items()]
+    return Said(key, item.scores, item.note)
 
 
 def _notices(sheet: Sheet, judge: str) -> tuple[str, ...]:

@@ -121,9 +121,16 @@ def agreement_lines(agreements: Sequence[Agreement]) -> list[str]:
 
 
 def drift_history_lines(applies: Iterable[ApplyRecord]) -> list[str]:
-    """Return the experiment's history of drift, oldest first, a block per applied sheet."""
+    """Return the experiment's history of drift, oldest first, a block per applied sheet.
+
+    It says where the anchors changed: drift is comparable with the same anchors only.
+    """
     lines: list[str] = []
+    anchors_sha256 = None
     for apply in sorted(applies, key=lambda each: each.applied_at):
+        if anchors_sha256 is not None and apply.anchors_sha256 not in (None, anchors_sha256):
+            lines.append("the anchors changed here: drift before and after is not comparable")
+        anchors_sha256 = apply.anchors_sha256 or anchors_sha256
         moment = apply.applied_at.astimezone().strftime("%Y-%m-%d %H:%M")
         lines.append(
             f"{moment} {apply.judge} scored {apply.judgements} tips ({apply.rubric_version})"

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.files import write_whole
+from pytest_tipbench.judge.drift import MINIMUM_ANCHORS
 from pytest_tipbench.judge.files import (
+    LONGEST_JUDGE_NAME,
     SCHEMA,
     Sheet,
     SheetItem,
@@ -70,31 +72,36 @@ def build_sheet(
     Args:
         runs: the newest run of each cell of the selection.
         judgements: all that were ever given; those under another rubric count for nothing.
-        judge: who is expected to judge: a tenth of what this judge has scored of the sheet's
-            scenarios is asked again, hidden.
+        judge: who is expected to judge: some of what this judge has scored is asked again, hidden.
         judge_name_for_pending: pending is then what this judge has not scored, rather than what
             nobody has; it is filled in as the sheet's judge.
         limit: at most so many pending tips (1 or more), whole scenarios as far as they fit.
         anchor_count: how many anchors of the sheet's scenarios to mix in.
         nonce: seeds all chance in the sheet.
         exported_at: now, with its time zone.
+
+    Raises:
+        UserMistakeError: the name of the judge is longer than a sheet may come back with.
     """
     judge = judge_name(judge) or None
     asked_for = judge_name(judge_name_for_pending) or None
+    if asked_for and len(asked_for) > LONGEST_JUDGE_NAME:
+        raise UserMistakeError(
+            f"--judge-name {shown(asked_for)}: it has {len(asked_for)} characters, a name has at "
+            f"most {LONGEST_JUDGE_NAME}"
+        )
     scenarios = {run.scenario_sha256: run.scenario for run in runs}
     made = {(run.scenario_sha256, tip) for run in runs for tip in run.tips}
     pending = made - _judged(judgements, rubric, asked_for)
     chosen, notices = _within_limit(pending, limit, scenarios, nonce)
     if not chosen:
         return SheetBuild(None, 0, 0, (_nothing_pending(made, asked_for),))
-    on_sheet = {sha256: scenarios[sha256] for sha256, _ in chosen}
     judged_by_judge = _judged(judgements, rubric, judge) if judge else set()
-    repeats = _repeats(judged_by_judge & (made - pending), on_sheet, nonce)
+    repeats = _repeats(judged_by_judge & (made - pending), chosen, nonce)
+    on_sheet = {sha256: scenarios[sha256] for sha256, _ in {*chosen, *repeats}}
     mixed_in = _anchors(anchors, on_sheet, made, nonce)[:anchor_count]
     if len(mixed_in) < anchor_count:
-        notices.append(
-            f"{len(mixed_in)} of {anchor_count} anchors: the scenarios on the sheet have no more"
-        )
+        notices.append(_few_anchors(len(mixed_in), anchor_count, len(anchors)))
     sheet = Sheet(
         schema=SCHEMA,
         experiment=experiment,
@@ -150,10 +157,27 @@ def _within_limit(
     return set(_drawn(block, "limit", nonce)[:limit]), [notice]
 
 
-def _repeats(judged: set[Tip], on_sheet: Mapping[str, Scenario], nonce: str) -> list[Tip]:
-    """Return a tenth, rounded up, of what the judge has scored of the sheet's scenarios."""
+def _repeats(judged: set[Tip], chosen: set[Tip], nonce: str) -> list[Tip]:
+    """Return what the judge is asked again: a tenth, rounded up, of what it has scored.
+
+    That is of what it has scored of the chosen tips' scenarios. Where that is nothing, it is of all
+    that it has scored, but no more than a tenth of the chosen tips, and one scenario after another,
+    so that they stand on the sheet as small blocks like any others.
+    """
+    on_sheet = {sha256 for sha256, _ in chosen}
     candidates = _drawn((tip for tip in judged if tip[0] in on_sheet), "repeats", nonce)
-    return candidates[: -(-len(candidates) // 10)]
+    if candidates:
+        return candidates[: _tenth(len(candidates))]
+    elsewhere = [
+        tip
+        for block in _drawn({sha256 for sha256, _ in judged}, "repeated scenarios", nonce)
+        for tip in _drawn((tip for tip in judged if tip[0] == block), "repeats", nonce)
+    ]
+    return elsewhere[: _tenth(min(len(judged), len(chosen)))]
+
+
+def _tenth(count: int) -> int:
+    return -(-count // 10)
 
 
 def _anchors(
@@ -185,9 +209,18 @@ def _items(
             tip=text,
             scores=dict.fromkeys(rubric.criterion_names),
         )
-        for block in _drawn(on_sheet, "scenarios", nonce)
+        for block in _drawn(on_sheet, "blocks", nonce)
         for sha256, text in _drawn((tip for tip in tips if tip[0] == block), "tips", nonce)
     )
+
+
+def _few_anchors(found: int, asked: int, known: int) -> str:
+    if not known:
+        return "no anchors: there is no anchors.toml beside the scenarios, so drift is not measured"
+    if not found:
+        return "no anchors: the scenarios on the sheet have none, so drift is not measured"
+    unmeasured = f"; measuring drift takes {MINIMUM_ANCHORS}" if found < MINIMUM_ANCHORS else ""
+    return f"{found} of {asked} anchors: the scenarios on the sheet have no more{unmeasured}"
 
 
 def _nothing_pending(made: set[Tip], judge: str | None) -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SCHEMA: Literal["tipbench-judge/1"] = "tipbench-judge/1"
 
+LONGEST_JUDGE_NAME = 100
+"""Characters; boards, reports and MLflow show the name beside each score."""
+
 
 def _is_absent(value: object) -> bool:
     return value is None

@@ -185,7 +185,7 @@ def _read_scores(
         return {}, []
     names = [criterion.name for criterion in rubric.criteria]
     if not isinstance(raw, dict):
-        return {}, ["scores is not an object with a score for each criterion"]
+        return dict.fromkeys(names), ["scores is not an object with a score for each criterion"]
     lowest, highest = rubric.scale
     faults = [f"{shown(name)} is missing from scores" for name in names if name not in raw]
     faults += [f"{shown(key)} is not a criterion" for key in raw if key not in names]

@@ -35,6 +35,8 @@ _MOST_TENSORS = 2**16
 _MOST_STRINGS = 2**22
 """Texts in all arrays of a file together; the largest vocabularies with merges have a million."""
 _LONGEST_TEXT_BYTES = 2**16
+_MOST_NAME_BYTES = 2**23
+"""Names of all metadata and tensors of a file together; 2**16 tensors' longest come to half."""
 _MOST_DIMENSIONS = 4
 _LARGEST_COUNT = 2**63 - 1
 _DEFAULT_ALIGNMENT = 32
@@ -59,7 +61,7 @@ class GgufModel:
     """Every part in order; llama.cpp is given the first and finds the others."""
     parameter_count: int
     """Elements of all tensors: exact, mixture-of-experts in full."""
-    architecture: str | None
+    architecture: str
     quantization: str | None
     name: str | None
 
@@ -69,7 +71,7 @@ class _Header:
     """One file's tensors, counted, and the few metadata that matter here."""
 
     parameter_count: int
-    tensor_count: int
+    tensor_names: frozenset[str]
     texts: dict[str, str]
     numbers: dict[str, int]
 
@@ -87,23 +89,25 @@ def read_gguf(path: Path) -> GgufModel:
         OSError: the file cannot be read.
     """
     first = _read_header(path)
-    _check_is_model(path, first)
     paths = _part_paths(path, first)
+    architecture = _architecture(path, first)
     headers = [first, *(_read_part(part, index, paths) for index, part in _later(paths))]
-    tensor_count = sum(header.tensor_count for header in headers)
+    tensor_count = sum(len(header.tensor_names) for header in headers)
     expected = first.numbers.get("split.tensors.count", tensor_count)
     if len(paths) > 1 and tensor_count != expected:
         raise UnsizableModelError(
             f"{path}: its {len(paths)} parts hold {tensor_count} tensors together, not the "
             f"{expected} that it announces"
         )
+    if len(frozenset().union(*(header.tensor_names for header in headers))) < tensor_count:
+        raise UnsizableModelError(f"{path}: two of its parts hold a tensor of the same name")
     parameter_count = sum(header.parameter_count for header in headers)
     if parameter_count == 0:
         raise UnsizableModelError(f"{path}: holds no weights (a vocabulary alone?)")
     return GgufModel(
         paths=paths,
         parameter_count=parameter_count,
-        architecture=first.texts.get("general.architecture"),
+        architecture=architecture,
         quantization=_quantization(first.numbers.get("general.file_type")),
         name=first.texts.get("general.name"),
     )
@@ -112,12 +116,17 @@ def read_gguf(path: Path) -> GgufModel:
 # --- split files ------------------------------------------------------------------------------
 
 
-def _check_is_model(path: Path, header: _Header) -> None:
+def _architecture(path: Path, header: _Header) -> str:
+    """Return the language model's architecture, which only the first of several parts names."""
     kind = header.texts.get("general.type", "model")
-    if header.texts.get("general.architecture") == "clip":
+    architecture = header.texts.get("general.architecture")
+    if architecture == "clip":
         kind = "mmproj"  # projectors older than ``general.type``
     if kind != "model":
         raise UnsizableModelError(f"{path}: not a language model, its general.type is {kind!r}")
+    if not architecture:
+        raise UnsizableModelError(f"{path}: not a language model, it has no general.architecture")
+    return architecture
 
 
 def _part_paths(path: Path, header: _Header) -> tuple[Path, ...]:
@@ -179,6 +188,7 @@ class _Cursor:
             code: struct.Struct(order + code) for code in {*SCALAR_TYPES.values(), "Q"}
         }
         self._strings_left = _MOST_STRINGS
+        self._name_bytes_left = _MOST_NAME_BYTES
         self.position = 4
 
     def scalar(self, code: str) -> int | float | bool:
@@ -202,6 +212,19 @@ class _Cursor:
         start = self.position
         self.skip(length)
         return self._data[start : self.position].decode("utf-8", errors="replace")
+
+    def new_name(self, seen: set[str], what: str) -> str:
+        """Read a name and add it to those seen, which it must not be among."""
+        name = self.text()
+        self._name_bytes_left -= len(name)
+        if self._name_bytes_left < 0:
+            raise _MalformedError(f"names of more than {_MOST_NAME_BYTES} bytes are absurd")
+        if not name:
+            raise _MalformedError(f"has {what} without a name")
+        if name in seen:
+            raise _MalformedError(f"has {what} {name!r} twice")
+        seen.add(name)
+        return name
 
     def skip_strings(self, count: int) -> None:
         self._strings_left -= count
@@ -269,20 +292,21 @@ def _walk(data: mmap.mmap) -> _Header:
     alignment = numbers.get("general.alignment", _DEFAULT_ALIGNMENT)
     if alignment < 1 or alignment & (alignment - 1):
         raise _MalformedError(f"its alignment of {alignment} is not a power of two")
-    tensors = [_read_tensor(cursor) for _ in range(tensor_count)]
+    tensors = _walk_tensors(cursor, tensor_count)
     data_start = -(-cursor.position // alignment) * alignment
-    for tensor in tensors:
+    for tensor in tensors.values():
         tensor.check_fits(len(data) - data_start)
-    return _Header(sum(tensor.elements for tensor in tensors), tensor_count, texts, numbers)
+    count = sum(tensor.elements for tensor in tensors.values())
+    return _Header(count, frozenset(tensors), texts, numbers)
 
 
 def _walk_metadata(cursor: _Cursor, count: int) -> tuple[dict[str, str], dict[str, int]]:
     texts: dict[str, str] = {}
     numbers: dict[str, int] = {}
+    seen: set[str] = set()
     for _ in range(count):
-        key, value_type = cursor.text(), cursor.count("I")
-        if key in texts or key in numbers:
-            raise _MalformedError(f"has {key} twice")
+        key = cursor.new_name(seen, "metadata")
+        value_type = cursor.count("I")
         if key in _WANTED_TEXTS:
             if value_type != STRING_TYPE:
                 raise _MalformedError(f"its {key} is not a text")
@@ -306,9 +330,9 @@ class _Tensor:
     offset: int
 
     def check_fits(self, data_bytes: int) -> None:
-        """Refuse a tensor that the file cannot hold; an unknown type has a bit an element."""
-        block_elements, block_bytes = TENSOR_TYPES.get(self.type, (8, 1))
-        if self.type in TENSOR_TYPES and self.row % block_elements:
+        """Refuse a tensor that the file cannot hold."""
+        block_elements, block_bytes = TENSOR_TYPES[self.type]
+        if self.row % block_elements:
             raise _MalformedError(
                 f"tensor {self.name!r} has rows of {self.row}, not of whole blocks"
             )
@@ -320,8 +344,16 @@ class _Tensor:
             )
 
 
-def _read_tensor(cursor: _Cursor) -> _Tensor:
-    name, dimension_count = cursor.text(), cursor.count("I")
+def _walk_tensors(cursor: _Cursor, count: int) -> dict[str, _Tensor]:
+    seen: set[str] = set()
+    return {
+        name: _read_tensor(cursor, name)
+        for name in (cursor.new_name(seen, "tensors") for _ in range(count))
+    }
+
+
+def _read_tensor(cursor: _Cursor, name: str) -> _Tensor:
+    dimension_count = cursor.count("I")
     if dimension_count > _MOST_DIMENSIONS:
         raise _MalformedError(f"tensor {name!r} has {dimension_count} dimensions")
     dimensions = [cursor.count() for _ in range(dimension_count)]
@@ -330,8 +362,10 @@ def _read_tensor(cursor: _Cursor) -> _Tensor:
         elements *= dimension
     if max(elements, *dimensions, 0) > _LARGEST_COUNT:
         raise _MalformedError(f"tensor {name!r} has absurd dimensions {dimensions}")
-    return _Tensor(name, elements, dimensions[0] if dimensions else 1, *_type_and_offset(cursor))
-
-
-def _type_and_offset(cursor: _Cursor) -> tuple[int, int]:
-    return cursor.count("I"), cursor.count()
+    tensor_type, offset = cursor.count("I"), cursor.count()
+    if tensor_type not in TENSOR_TYPES:
+        raise _MalformedError(
+            f"tensor {name!r} is of ggml's type {tensor_type}, which this release does not know: "
+            "newer than it, withdrawn, or no type at all"
+        )
+    return _Tensor(name, elements, dimensions[0] if dimensions else 1, tensor_type, offset)

@@ -58,6 +58,7 @@ TENSOR_TYPES = {
     39: (32, 17),  # MXFP4
     40: (64, 36),  # NVFP4
     41: (128, 18),  # Q1_0
+    42: (64, 18),  # Q2_0
 }
 """Tensor type → (elements in a block, bytes of a block)."""
 
@@ -97,6 +98,7 @@ FILE_TYPES = {
     38: "MXFP4_MOE",
     39: "NVFP4",
     40: "Q1_0",
+    41: "Q2_0",
 }
 """``general.file_type`` → the quantization's name."""
 GUESSED_FILE_TYPE = 1024

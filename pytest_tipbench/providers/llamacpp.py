@@ -6,6 +6,7 @@ and a native crash is one failed cell.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import time
@@ -20,7 +21,7 @@ from pytest_tipbench.errors import (
 )
 from pytest_tipbench.http import TransportError
 from pytest_tipbench.providers.content_hash import content_sha256
-from pytest_tipbench.providers.gguf import read_gguf
+from pytest_tipbench.providers.gguf import GgufModel, read_gguf
 from pytest_tipbench.providers.llamacpp_child import LlamaCppChild
 from pytest_tipbench.providers.llamacpp_weights import find_weights
 from pytest_tipbench.providers.openai_wire import (
@@ -33,6 +34,7 @@ from pytest_tipbench.providers.openai_wire import (
 from pytest_tipbench.records import ModelDescription
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import httpx
@@ -50,12 +52,24 @@ class LlamaCppProvider:
     """Completes with the embedded model or any GGUF file; holds at most one in memory.
 
     Only the process that started the child uses it: one that was forked starts its own.
+
+    Args:
+        root: what relative paths of files hang on.
+        cache: where the embedded model and the hashes of files are kept; by default the user's.
+        say: told in a line what takes long.
     """
 
     name = "llamacpp"
 
-    def __init__(self, root: Path, *, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        cache: Path | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._root = root
+        self._say = say
         self._cache = cache or platformdirs.user_cache_path("pytest-tipbench", appauthor=False)
         self._child: LlamaCppChild | None = None
         self._loaded: tuple[str, int] | None = None
@@ -66,8 +80,19 @@ class LlamaCppProvider:
         """Process id of the child that holds the weights, None while there is none."""
         return self._child.pid if self._child is not None and not self._child.is_foreign else None
 
+    def count_parameters(self, model: ModelReference) -> int:
+        """Count the model's parameters from its file's header, in milliseconds.
+
+        Raises:
+            ProviderError: as :meth:`describe`.
+        """
+        _check_is_installed(model)
+        return self._read_header(model)[0].parameter_count
+
     def describe(self, model: ModelReference) -> ModelDescription:
         """Say what the model is, from its file's header and content.
+
+        The content's hash takes seconds where a large file is read for the first time.
 
         Raises:
             MissingExtraError: llama.cpp or the embedded weights are not installed.
@@ -75,8 +100,7 @@ class LlamaCppProvider:
             UnsizableModelError: not a whole GGUF model.
             ProviderError: the file cannot be read.
         """
-        if importlib.util.find_spec(_BINDING) is None:
-            raise MissingExtraError("llamacpp", f"llamacpp/{model.name}")
+        _check_is_installed(model)
         return self._describe(model)[0]
 
     def complete(self, request: CompletionRequest) -> Completion:
@@ -115,13 +139,22 @@ class LlamaCppProvider:
         """End the child; may be called twice."""
         self._end_child()
 
-    def _describe(self, model: ModelReference) -> tuple[ModelDescription, Path]:
+    def _read_header(self, model: ModelReference) -> tuple[GgufModel, Path]:
         weights = find_weights(model.name, root=self._root, cache=self._cache)
-        try:
-            header = read_gguf(weights)
-            digest = content_sha256(header.paths, self._cache)
-        except OSError as error:
-            raise ProviderError(f"cannot read {weights}: {error.strerror or error}") from error
+        with _reading(weights):
+            return read_gguf(weights), weights
+
+    def _describe(self, model: ModelReference) -> tuple[ModelDescription, Path]:
+        header, weights = self._read_header(model)
+        with _reading(weights):
+            digest = content_sha256(
+                header.paths,
+                self._cache,
+                on_long_read=lambda to_read: self._say(
+                    f"reading {model} whole, {to_read / 1e9:.1f} GB, to know it by its content; "
+                    "this is done once"
+                ),
+            )
         description = ModelDescription(
             reference=model,
             digest=digest,
@@ -200,6 +233,19 @@ class LlamaCppProvider:
         if self._child is not None:
             self._child.end()  # one that does not end stays ours: nothing is loaded beside it
         self._child = self._loaded = None
+
+
+def _check_is_installed(model: ModelReference) -> None:
+    if importlib.util.find_spec(_BINDING) is None:
+        raise MissingExtraError("llamacpp", f"llamacpp/{model.name}")
+
+
+@contextlib.contextmanager
+def _reading(weights: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ProviderError(f"cannot read {weights}: {error.strerror or error}") from error
 
 
 def _binding_version() -> str:

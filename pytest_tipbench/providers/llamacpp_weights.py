@@ -109,7 +109,9 @@ def _missing(name: str, root: Path, folder: Path) -> ModelMissingError:
 
 def _files_in(folder: Path, root: Path) -> list[str]:
     with contextlib.suppress(OSError, ValueError):
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() == ".gguf" and path.is_file()
+        )
         return [
             (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
             for path in paths

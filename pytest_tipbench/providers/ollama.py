@@ -51,12 +51,18 @@ class _Sightings:
     resident_vram_bytes: int | None = None
     foreign: frozenset[str] = frozenset()
     """Replaced, never changed: the watching thread may still add while it is read."""
+    seen_together: int | None = None
+    """The largest number that one look showed, ours among them; None until ours is seen."""
 
     def add(self, models: Sequence[ResidentModel]) -> None:
+        """Take in what one look showed."""
+        others = {model.name for model in models if model.digest != self.digest}
+        self.foreign |= others
         for model in models:
             if model.digest != self.digest:
-                self.foreign |= {model.name}
-            elif self.resident_bytes is None or model.resident_bytes > self.resident_bytes:
+                continue
+            self.seen_together = max(self.seen_together or 0, 1 + len(others))
+            if self.resident_bytes is None or model.resident_bytes > self.resident_bytes:
                 self.resident_bytes = model.resident_bytes
                 self.resident_vram_bytes = model.resident_vram_bytes
 
@@ -80,6 +86,16 @@ class OllamaProvider:
         self._server_version: str | None = None
 
     # --- what there is ------------------------------------------------------------------------
+
+    def answers(self) -> bool:
+        """Say whether an Ollama server answers at the host, within two seconds."""
+        try:
+            answer = self._ask(
+                self._side_client, "GET", "/api/version", deadline_seconds=GLANCE_SECONDS
+            )
+        except ProviderError:
+            return False
+        return bool(wire.text_of(answer.get("version")))
 
     def describe(self, model: ModelReference) -> ModelDescription:
         """Say what the model is, from ``/api/tags``, ``/api/show`` and ``/api/version``.
@@ -157,6 +173,7 @@ class OllamaProvider:
                 "resident_bytes": sightings.resident_bytes,
                 "resident_vram_bytes": sightings.resident_vram_bytes,
                 "foreign_models": tuple(sorted(sightings.foreign)),
+                "seen_together": sightings.seen_together,
             }
         )
 

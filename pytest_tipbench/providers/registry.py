@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from pytest_tipbench.errors import TipbenchError, UnknownNameError, UserMistakeError
 from pytest_tipbench.records import ModelReference
@@ -22,6 +22,19 @@ ENTRY_POINT_GROUP = "pytest_tipbench.providers"
 makes the provider. Built-in prefixes cannot be taken."""
 
 _PROVIDER_METHODS = ("describe", "complete", "release", "close")
+
+
+@runtime_checkable
+class CountsParameters(Protocol):
+    """A provider that can count a model's parameters long before it can describe it whole."""
+
+    def count_parameters(self, model: ModelReference) -> int:
+        """Return the exact number of the model's parameters.
+
+        Raises:
+            ProviderError: as ``describe`` does.
+        """
+        ...
 
 
 def parse_reference(text: str, *, prefixes: Collection[str] | None = None) -> ModelReference:
@@ -62,6 +75,7 @@ class Providers:
         environ: for ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY``.
         extra: prefix → a function that makes the provider, as a project's hooks give them; they
             come before those of installed packages and before the built-in ones.
+        say: told in a line what takes long.
     """
 
     def __init__(
@@ -71,8 +85,10 @@ class Providers:
         ollama_host: str,
         environ: Mapping[str, str],
         extra: Mapping[str, Callable[[], Provider]],
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._root = root
+        self._say = say
         self._ollama_host = ollama_host
         self._environ = environ
         self._extra = dict(extra)
@@ -101,6 +117,16 @@ class Providers:
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
+
+    def count_parameters(self, model: ModelReference) -> int | None:
+        """Count a model's parameters where its provider can before it describes it; else None.
+
+        Raises:
+            UserMistakeError: as :meth:`get`.
+            ProviderError: as the provider's ``describe``.
+        """
+        provider = self.get(model.provider)
+        return provider.count_parameters(model) if isinstance(provider, CountsParameters) else None
 
     def made(self) -> tuple[Provider, ...]:
         """Return the providers that were used so far, in the order of their first use."""
@@ -134,7 +160,7 @@ class Providers:
         if name == "llamacpp":
             from pytest_tipbench.providers.llamacpp import LlamaCppProvider
 
-            return LlamaCppProvider(self._root)
+            return LlamaCppProvider(self._root, say=self._say)
         if name == "openai":
             from pytest_tipbench.providers.openai import DEFAULT_BASE_URL, OpenAIProvider
 

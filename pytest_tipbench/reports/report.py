@@ -302,7 +302,7 @@ def _tip(
 
 def _models_resident_together(runs: Iterable[RunRecord]) -> int | None:
     resident = [run.completion for run in runs if run.completion and run.completion.resident_bytes]
-    return max((1 + len(came.foreign_models) for came in resident), default=None)
+    return max((came.models_resident_together for came in resident), default=None)
 
 
 # --- judges -----------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def board_lines(
     ``width`` is in columns, at least 40. What does not fit leaves the table in this order, and one
     line says what is missing: tokens/s, p95 latency, the criteria, the diversity metrics, median
     latency, usable rate, judged cells. Tier, model, prompt and composite stay; when nothing else is
-    left to drop, long names are shortened in their middle.
+    left to drop, long names are shortened in their middle. Users read this in docs/statistics.md.
     """
     width = max(width, NARROWEST_WIDTH)
 

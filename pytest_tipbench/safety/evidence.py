@@ -42,7 +42,7 @@ class Evidence:
         completion = run.completion
         if run.model is not None and run.model.local and completion is not None:
             self._take(
-                together=1 + len(completion.foreign_models),
+                together=completion.models_resident_together,
                 resident_bytes=completion.resident_bytes,
                 vram_bytes=completion.resident_vram_bytes,
                 foreign=completion.foreign_models,

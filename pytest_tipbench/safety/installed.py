@@ -7,7 +7,7 @@ collect the same cells.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_tipbench.errors import (
     PreflightError,
@@ -21,9 +21,21 @@ from pytest_tipbench.providers.registry import parse_reference
 from pytest_tipbench.safety.cap import over_cap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_tipbench.records import ModelDescription, ModelReference
+
+    class Server(Protocol):
+        """An Ollama server, as its provider sees it."""
+
+        def installed_models(self) -> Sequence[ModelReference]:
+            """Return what is installed, in the server's order."""
+            ...
+
+        def describe(self, model: ModelReference) -> ModelDescription:
+            """Say what the model is; raises ``ProviderError``."""
+            ...
+
 
 INSTALLED = "installed"
 """Stands for every installed model that the cap admits."""
@@ -40,6 +52,77 @@ def needs_installed(
         UserMistakeError: a name is not a model reference.
     """
     return any(_is_pattern(parse(name)) for name in names)
+
+
+class InstalledModels:
+    """What is installed on the hosts that cells may run on, as if they were one server."""
+
+    def __init__(
+        self, servers: Mapping[str, Server], cap_billions: float, *, first_alone: bool = False
+    ) -> None:
+        """Ask every server what it has.
+
+        Args:
+            servers: address → server, in the order in which they are preferred.
+            cap_billions: the cap, in billions of parameters.
+            first_alone: nothing may run on another server than the first, so that what is only
+                there is left out.
+
+        Raises:
+            PreflightError: one of them does not say.
+        """
+        self._cap_billions = cap_billions
+        self._servers = servers
+        self._first_alone = first_alone
+        self._models: dict[str, ModelReference] = {}
+        self._addresses_of: dict[str, list[str]] = {}
+        for address, server in servers.items():
+            try:
+                installed = server.installed_models()
+            except ProviderError as error:
+                raise PreflightError("what is installed cannot be asked", [str(error)]) from None
+            for model in installed:
+                name = canonical_name(model.name)
+                self._models.setdefault(name, model)
+                self._addresses_of.setdefault(name, []).append(address)
+
+    @property
+    def models(self) -> tuple[ModelReference, ...]:
+        """Each model once: the first server's in its order, then what only others have."""
+        return tuple(self._models.values())
+
+    def describe(self, model: ModelReference) -> ModelDescription:
+        """Say what the model is where it may run: on the first server whose build the cap admits.
+
+        Raises:
+            ProviderError: it cannot be described, or may run on no server that has it.
+        """
+        addresses = self._addresses_of[canonical_name(model.name)]
+        first = next(iter(self._servers))
+        if self._first_alone:
+            if first not in addresses:
+                raise ProviderError(
+                    f"only on {', '.join(addresses)}; beside llama.cpp everything local runs on "
+                    f"{first}"
+                )
+            addresses = [first]
+        over: ModelDescription | None = None
+        problem: ProviderError | None = None
+        for address in addresses:
+            try:
+                description = self._servers[address].describe(model)
+            except ProviderUnreachableError:
+                raise
+            except ProviderError as error:
+                problem = problem or error
+            else:
+                if over_cap(description, self._cap_billions) is None:
+                    return description
+                over = over or description
+        if over is None:
+            assert problem is not None  # noqa: S101 - a listed model is on a server
+            raise problem
+        return over
 
 
 def expand_models(

@@ -13,6 +13,27 @@ if TYPE_CHECKING:
     from pytest_tipbench.records import Cell, ModelDescription
 
 
+def hosts_with_worker(host_count: int, worker_count: int) -> range:
+    """Return the indices of the hosts that get a worker each; without workers, of the first."""
+    return range(min(host_count, max(worker_count, 1)))
+
+
+def unserved_line(addresses: Sequence[str], worker_count: int, *, has_child: bool) -> str | None:
+    """Return which of the Ollama hosts run nothing, and why, in one line; None where all serve.
+
+    Args:
+        addresses: the hosts', in their order.
+        worker_count: how many workers there are.
+        has_child: llama.cpp is in the matrix.
+    """
+    served = len(hosts_with_worker(len(addresses), worker_count))
+    reason = f"each host needs a worker of its own, give -n {len(addresses)}"
+    if has_child:
+        served, reason = 1, "beside llama.cpp everything local runs on the first host"
+    unserved = addresses[served:]
+    return f"not used: {', '.join(unserved)} ({reason})" if unserved else None
+
+
 class Placement:
     """Shares the models out among the hosts, and the hosts among the workers."""
 

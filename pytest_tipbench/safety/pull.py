@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.errors import ModelMissingError, PreflightError, ProviderError, TipbenchError
-from pytest_tipbench.safety.cap import admit, rounded_billions
+from pytest_tipbench.safety.cap import admit, no_count, rounded_billions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_tipbench.records import ModelDescription, ModelReference
+    from pytest_tipbench.safety.cap import CountParameters
 
     OnProgress = Callable[[str, int | None, int | None], None]
 
@@ -36,6 +37,7 @@ def pull_missing(
     cap_billions: float,
     say: Callable[[str], None],
     *,
+    count: CountParameters = no_count,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> tuple[ModelReference, ...]:
     """Fetch the Ollama models that are not installed, and return them.
@@ -50,6 +52,7 @@ def pull_missing(
         pull: :meth:`OllamaProvider.pull <pytest_tipbench.providers.ollama.OllamaProvider.pull>`.
         cap_billions: the cap, in billions of parameters.
         say: told in a line how far it is, now and then.
+        count: as for :func:`pytest_tipbench.safety.cap.admit`.
         monotonic: a clock in seconds.
 
     Raises:
@@ -64,7 +67,8 @@ def pull_missing(
             raise ProviderError(reason)
         return describe(model)
 
-    admit([model for model in models if model not in within_cap], describe_or_refuse, cap_billions)
+    there = [model for model in models if model not in within_cap]
+    admit(there, describe_or_refuse, cap_billions, count=count)
     problems = []
     for model in within_cap:
         try:
@@ -74,9 +78,9 @@ def pull_missing(
         else:
             say(f"pulled {model.name}")
     if problems:
-        count = len(problems)
+        failed = len(problems)
         raise PreflightError(
-            f"{count} model{'s' if count != 1 else ''} could not be pulled; no item was run",
+            f"{failed} model{'s' if failed != 1 else ''} could not be pulled; no item was run",
             problems,
         )
     return tuple(within_cap)

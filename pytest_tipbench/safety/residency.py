@@ -100,10 +100,18 @@ class ResidencyGuard:
         """
         server = self._server_of(provider)
         if server is not None:
-            try:
-                prove_empty(server, self._watch, ours=self._suspects)
-            except ResidencyError as error:
-                raise UserMistakeError(str(error)) from None
+            self.start_beside(server)
+
+    def start_beside(self, server: ListsResidentModels) -> None:
+        """As :meth:`start`, for a server that this session does not use: it is not asked again.
+
+        Raises:
+            UserMistakeError: as :meth:`start`.
+        """
+        try:
+            prove_empty(server, self._watch, ours=self._suspects)
+        except ResidencyError as error:
+            raise UserMistakeError(str(error)) from None
 
     def inherit(self, digests: Collection[str]) -> None:
         """Take over what a process of this session may have left behind when it died."""

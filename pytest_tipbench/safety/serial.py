@@ -24,7 +24,12 @@ from filelock import FileLock, Timeout
 from platformdirs import user_runtime_dir
 
 from pytest_tipbench.errors import LockTimeoutError, UserMistakeError
-from pytest_tipbench.providers.ollama_names import DEFAULT_HOST, host_key, normalise_host
+from pytest_tipbench.providers.ollama_names import (
+    DEFAULT_HOST,
+    host_key,
+    normalise_host,
+    without_credentials,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -44,8 +49,13 @@ class OllamaHost:
     url: str
 
     @property
+    def shown(self) -> str:
+        """The address as it may be printed: without the credentials that it may carry."""
+        return without_credentials(self.url)
+
+    @property
     def key(self) -> str:
-        """Identity of the host: all names of this machine's loopback are one."""
+        """Identity of the host: all names of this machine are one. A name may be looked up."""
         return host_key(self.url)
 
     @property
@@ -65,11 +75,13 @@ def ollama_hosts(texts: Iterable[str]) -> tuple[OllamaHost, ...]:
     Raises:
         UserMistakeError: an address that is none.
     """
+    hosts = [OllamaHost(normalise_host(text)) for text in texts] or [OllamaHost(DEFAULT_HOST)]
+    if len(hosts) == 1:  # nothing to compare it with, so no name is looked up
+        return tuple(hosts)
     by_key: dict[str, OllamaHost] = {}
-    for text in texts:
-        host = OllamaHost(normalise_host(text))
+    for host in hosts:
         by_key.setdefault(host.key, host)
-    return tuple(by_key.values()) or (OllamaHost(DEFAULT_HOST),)
+    return tuple(by_key.values())
 
 
 def session_locks(hosts: Iterable[OllamaHost], *, uses_llamacpp: bool) -> tuple[str, ...]:

@@ -69,8 +69,15 @@ class TrackingStore(Protocol):
         """Attach the board to the parent run and end it."""
         ...
 
-    def put_run(self, record: RunRecord, parent: str | None, *, may_exist: bool) -> str:
-        """Make a cell's run, whole and finished."""
+    def put_run(
+        self,
+        record: RunRecord,
+        parent: str | None,
+        *,
+        session: SessionRecord | None = None,
+        may_exist: bool,
+    ) -> str:
+        """Make a cell's run, whole and finished; it bears the git commit of its ``session``."""
         ...
 
     def put_scores(self, tracking_run_id: str, scores: RunScores) -> None:

@@ -130,7 +130,9 @@ class Delivery:
     def _put_run(self, store: TrackingStore, record: RunRecord) -> None:
         if self._has_parent(store, ("run", record.run_id), record.session_id):
             parent = self._parent(record.session_id)
-            self._put(store, "run", record.run_id, partial(store.put_run, record, parent))
+            session = self._deliveries.session(record.session_id)
+            put = partial(store.put_run, record, parent, session=session)
+            self._put(store, "run", record.run_id, put)
 
     def _put_ending(self, store: TrackingStore, ending: SessionEnding) -> None:
         def finish(parent: str, *, may_exist: bool) -> str:  # noqa: ARG001 - may be repeated anyway

@@ -41,7 +41,10 @@ _EXPLANATIONS = {
     "unable to open": _UNWRITABLE,
     "Permission denied": _UNWRITABLE,
     "Read-only file system": _UNWRITABLE,
+    "No such file": _UNWRITABLE,
+    "File exists": _UNWRITABLE,  # a file where its folder should be
     "is a folder": _UNWRITABLE,
+    "is no file": _UNWRITABLE,
     "is full": _FULL,
     "No space left": _FULL,
     "disk I/O error": _FAILING,  # a full disk, too, where SQLite's index of its journal needs room
@@ -110,6 +113,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def _exists(path: Path) -> bool:
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
+    if path.exists() and not path.is_file():  # SQLite would wait for a pipe, and for ever
+        raise OSError(f"{path} is no file")
     return path.exists()
 
 
@@ -155,8 +160,10 @@ def _prepare(path: Path) -> tuple[sqlite3.Connection, tuple[str, ...]]:
     # be set aside by one of them only: hence a lock of our own.
     import filelock
 
+    lock = Path(f"{path}.lock")
+    _check_may_be_made(lock)
     try:
-        with filelock.FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_SECONDS):
+        with filelock.FileLock(lock, timeout=BUSY_TIMEOUT_SECONDS):
             notices: tuple[str, ...] = ()
             try:
                 if path.exists():
@@ -174,6 +181,16 @@ def _prepare(path: Path) -> tuple[sqlite3.Connection, tuple[str, ...]]:
             return connection, notices
     except filelock.Timeout as error:
         raise LedgerError(f"ledger {path}: {_LOCKED}") from error
+
+
+def _check_may_be_made(lock: Path) -> None:
+    """Find a folder that takes no file (``/proc``), which filelock takes for a lock of others."""
+    try:
+        lock.open("x").close()
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass  # it is there already, or filelock says the rest
 
 
 def _make(path: Path) -> None:

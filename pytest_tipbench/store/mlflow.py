@@ -75,7 +75,6 @@ class MlflowStore:
         self._source = {"mlflow.source.name": "pytest-tipbench", "mlflow.source.type": "LOCAL"}
         if user := user or _login_name():
             self._source["mlflow.user"] = user
-        self._commits: dict[str, str] = {}
         self._made: dict[str, TrackedRun] = {}
 
     def check(self) -> str:
@@ -94,15 +93,8 @@ class MlflowStore:
         return f"{self.url}/#/experiments/{self._api.experiment_to_write(experiment)}/runs"
 
     def put_session(self, session: SessionRecord, *, may_exist: bool) -> str:
-        """Make the parent run of a session's cells.
-
-        ``environment["git_commit"]``, where known, becomes MLflow's own tag on it and on the cells
-        that are put after it.
-        """
-        if commit := session.environment.get("git_commit"):
-            self._commits[session.session_id] = commit
-        source = self._source_of(session.session_id)
-        payload = mlflow_runs.session_payload(session, source)
+        """Make the parent run of a session's cells."""
+        payload = mlflow_runs.session_payload(session, self._source_of(session))
         return self._put(payload, may_exist=may_exist).run_id
 
     def finish_session(
@@ -113,10 +105,17 @@ class MlflowStore:
         run = self._api.run(tracking_run_id)
         self._add(run, payload, status="FAILED" if failed else "FINISHED")
 
-    def put_run(self, record: RunRecord, parent: str | None, *, may_exist: bool) -> str:
+    def put_run(
+        self,
+        record: RunRecord,
+        parent: str | None,
+        *,
+        session: SessionRecord | None = None,
+        may_exist: bool,
+    ) -> str:
         """Make a cell's run, whole and finished; its machine's fault makes it ``FAILED``."""
-        source = self._source_of(record.session_id)
-        run = self._put(mlflow_runs.cell_payload(record, parent, source), may_exist=may_exist)
+        payload = mlflow_runs.cell_payload(record, parent, self._source_of(session))
+        run = self._put(payload, may_exist=may_exist)
         self._made[run.run_id] = replace(run, tags={})  # its tags weigh kilobytes
         return run.run_id
 
@@ -199,8 +198,9 @@ class MlflowStore:
             if not says_deleted(error):
                 raise
 
-    def _source_of(self, session_id: str) -> dict[str, str]:
-        commit = self._commits.get(session_id)
+    def _source_of(self, session: SessionRecord | None) -> dict[str, str]:
+        """Return MLflow's own tags on who ran what; the git commit is the session's."""
+        commit = session.environment.get("git_commit") if session is not None else None
         return {**self._source, "mlflow.source.git.commit": commit} if commit else self._source
 
 

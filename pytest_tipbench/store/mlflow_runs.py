@@ -209,6 +209,7 @@ def apply_payload(
                 APPLY_ID_TAG: apply.apply_id,
                 "tipbench.sheet_nonce": apply.sheet_nonce,
                 "tipbench.drift_accepted": _flag(apply.drift_accepted),
+                "tipbench.anchors_sha256": apply.anchors_sha256,
                 "judge": apply.judge,
                 "rubric_version": apply.rubric_version,
                 "rubric_sha256": apply.rubric_sha256,

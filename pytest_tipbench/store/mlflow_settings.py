@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULT_PATIENCE_SECONDS = 20.0
 """How long a failing call is tried again where the user set no number: the ledger is patient."""
 _HOST_AND_PORT = re.compile(r"[^/@]+:[0-9]+(/.*)?")
+_HOST = re.compile(r"[^\s/@\x00-\x1f\x7f]+")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _STORES = ("file", "sqlite", "mysql", "postgresql", "mssql")
 
 
@@ -50,7 +52,8 @@ def read_client_settings(
     https://mlflow.org/docs/latest/self-hosting/architecture/tracking-server for the variables.
 
     Raises:
-        UserMistakeError: not the address of a server, or a variable with an impossible value.
+        UserMistakeError: not the address of a server, or a variable or the host header with an
+            impossible value; a secret is not shown.
     """
     try:
         parts = urlsplit(uri.strip())
@@ -60,7 +63,7 @@ def read_client_settings(
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserMistakeError(_no_server(uri, parts.scheme))
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    headers = {"Host": host_header} if host_header else {}
+    headers = {"Host": _host(host_header)} if host_header else {}
     auth: tuple[str, str] | None = None
     source = ""
     if parts.username is not None:
@@ -73,10 +76,12 @@ def read_client_settings(
         )
         source = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     elif token := environ.get("MLFLOW_TRACKING_TOKEN", "").strip():
-        headers["Authorization"] = f"Bearer {token}"
         source = "MLFLOW_TRACKING_TOKEN"
+        headers["Authorization"] = f"Bearer {_sendable(token, source)}"
+    if auth is not None:
+        _check_encodable("".join(auth), source)
     if workspace := environ.get("MLFLOW_WORKSPACE", "").strip():
-        headers["X-MLFLOW-WORKSPACE"] = workspace
+        headers["X-MLFLOW-WORKSPACE"] = _sendable(workspace, "MLFLOW_WORKSPACE")
     retries = _number(environ, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", None)
     return ClientSettings(
         url=f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}",
@@ -109,8 +114,40 @@ def _no_server(uri: str, scheme: str) -> str:
 
 
 def _shown(uri: str) -> str:
-    """Return the URI without a password."""
-    return re.sub(r"//[^/@]*@", "//…@", uri)
+    """Return the URI without a password, whatever characters that holds."""
+    return re.sub(r"^([a-z0-9+.-]*://)?.*@", r"\1…@", uri, flags=re.IGNORECASE | re.DOTALL)
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text) or not _is_encodable(text):
+        raise UserMistakeError(f"--tracking-host-header {text!r}: expected HOST or HOST:PORT")
+    return text
+
+
+def _sendable(text: str, source: str) -> str:
+    """Return a header's value, which must not hold a control character (RFC 9110, 5.5)."""
+    if _CONTROL_CHARACTERS.search(text):
+        raise UserMistakeError(
+            f"{source}: it holds a line break or another control character, which no HTTP header "
+            "can: set it anew (its value is not shown here)"
+        )
+    _check_encodable(text, source)
+    return text
+
+
+def _check_encodable(text: str, source: str) -> None:
+    if not _is_encodable(text):
+        raise UserMistakeError(
+            f"{source}: it is not valid UTF-8: set it anew (its value is not shown here)"
+        )
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a byte of the environment's that is no UTF-8
+        return False
+    return True
 
 
 def _number(environ: Mapping[str, str], name: str, default: float | None) -> float | None:

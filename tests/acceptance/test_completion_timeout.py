@@ -57,8 +57,21 @@ def test_busy_for_a_while_is_no_fault(ollama_project: Project, ollama: OllamaDou
     assert [run.outcome.value for run in ollama_project.runs()] == ["ok"]
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan"])
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "nan", "1e+300"])
 def test_a_mistake_is_one_line_and_exit_code_4(ollama_project: Project, value: str) -> None:
     ollama_project.run("evals", "--completion-timeout", value).assert_mistake(
         "--completion-timeout", value
     )
+    ollama_project.write_configuration(tipbench_completion_timeout=value)
+    ollama_project.run("evals").assert_mistake("tipbench_completion_timeout", value)
+
+
+def test_a_week_is_waited_for_if_need_be(ollama_project: Project, ollama: OllamaDouble) -> None:
+    """No clock, lock or socket of this machine refuses it."""
+    outcome = ollama_project.run(
+        "evals",
+        *TWO_CELLS,
+        *("-k", "midday", "--completion-timeout", "604800", "--lock-timeout", "604800"),
+    )
+    assert outcome.code == 0, outcome.text
+    assert len(ollama.completions()) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -27,8 +29,16 @@ pytestmark = pytest.mark.skipif(
 TWO_MODELS = ("--models", "llama3.2:1b,qwen2.5:0.5b", "--prompts", "v1", "--scenarios", "zoe-m*")
 """Two cells of the first model, then two of the second."""
 SIGNALS = pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"]
+    "number",
+    [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")],
+    ids=["ctrl-c", "sigterm", "sighup"],
 )
+ON_TERMINAL = """\
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Makes a new session's standard input its terminal, and goes on as the command."""
 
 
 def wait_for_the_second_model(ollama: OllamaDouble) -> None:
@@ -109,26 +119,89 @@ def test_a_terminal_interrupts_the_whole_group(
     assert are_gone(family)
 
 
-def test_a_second_ctrl_c_does_not_leave_the_model(
-    ollama_project: Project, ollama: OllamaDouble
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_a_second_signal_waits_for_the_model_to_go(
+    either_way: Project, ollama: OllamaDouble, second: signal.Signals
 ) -> None:
     ollama.memory.unload_seconds = 1.0
     ollama.fail("hang", times=None)
-    with started(ollama_project, "evals", *ONE_CELL, "--residency", "model") as session:
+    with started(either_way, "evals", *ONE_CELL, "--residency", "model") as session:
         until(ollama.completions)
         session.process.send_signal(signal.SIGINT)
         until(lambda: any(event.kind == "unload" for event in ollama.events))
+        session.process.send_signal(second)
+        outcome = session.ended()
+    assert outcome.code == 2, outcome.text
+    assert "Traceback" not in outcome.text
+    assert "/pytest_tipbench/safety/emptiness.py" not in outcome.text
+    assert "models resident together: 1" in outcome.text
+    assert "next: 1 cell to be run: pytest evals" in outcome.words
+    assert_nothing_is_left(ollama)
+
+
+def test_ctrl_c_while_a_finished_session_unloads(
+    ollama_project: Project, ollama: OllamaDouble
+) -> None:
+    """All its cells are kept, and shown; it was interrupted all the same."""
+    ollama.memory.unload_seconds = 1.0
+    with started(ollama_project, "evals", *ONE_CELL, "--residency", "model") as session:
+        until(lambda: any(event.kind == "unload" for event in ollama.events))
         session.process.send_signal(signal.SIGINT)
         outcome = session.ended()
-    assert outcome.code != 0, outcome.text
+    assert outcome.code == 2, outcome.text
+    assert "1 passed" in outcome.text
+    assert "next: 5 tips in 1 cell to be judged" in outcome.words
     assert_nothing_is_left(ollama)
+
+
+def test_a_closed_terminal_leaves_no_model(either_way: Project, ollama: OllamaDouble) -> None:
+    """The system tells everything that the terminal had in its foreground; nobody reads it now."""
+    pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals like these")
+    ollama.fail("hang", model="qwen2.5:0.5b", times=None)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-c", ON_TERMINAL),
+            *either_way.command("evals", *TWO_MODELS, "--residency", "model"),
+        ],
+        cwd=either_way.root,
+        env=either_way.environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        try:
+            os.close(theirs)
+            wait_for_the_second_model(ollama)
+            family = members_of(process.pid)
+            os.close(ours)
+            until(lambda: are_gone(family), seconds=40)
+        finally:
+            process.kill()
+    assert_nothing_is_left(ollama)
+    assert [run.outcome for run in either_way.runs()] == ["ok", "ok"]
+
+
+def test_without_a_terminal_it_goes_on(ollama_project: Project, ollama: OllamaDouble) -> None:
+    """`nohup` has SIGHUP ignored."""
+    ollama.generate_seconds = 1.0
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with started(ollama_project, "evals", *ONE_CELL) as session:
+            until(ollama.completions)
+            session.process.send_signal(signal.SIGHUP)
+            outcome = session.ended()
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    assert outcome.code == 0, outcome.text
 
 
 def test_x_after_a_failing_item(either_way: Project, ollama: OllamaDouble) -> None:
     ollama.memory.unload_seconds = 0.1
     ollama.fail("say", text="{}", nth=2)
     outcome = either_way.run("evals", *TWO_MODELS, "--residency", "model", "-x")
-    assert outcome.code == (2 if either_way.workers else 1), outcome.text  # 2: xdist's own way
+    assert outcome.code == 1, outcome.text
     assert "PROBLEM" not in outcome.text
     assert_nothing_is_left(ollama)
     assert "models resident together: 1" in outcome.text

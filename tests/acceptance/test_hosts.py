@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import llamacpp_stand_in
+from tests.acceptance.conftest import ONE_CELL
 from tests.acceptance.sessions import members_of, started, until
-from tests.ollama_double import OllamaDouble
+from tests.gguf_files import GgufFile
+from tests.ollama_double import DEFAULT_INSTALLED, OllamaDouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import psutil
 
@@ -110,3 +114,58 @@ def test_a_killed_worker_that_is_not_replaced_leaves_nothing(
     assert [run.outcome.value for run in ollama_project.runs()] == ["missing"]
     assert ollama.resident() == []
     assert len(ollama.completions()) == 1
+
+
+def test_installed_is_what_any_served_host_has(
+    ollama_project: Project, hosts: tuple[OllamaDouble, OllamaDouble]
+) -> None:
+    """A model that only one host has runs there."""
+    first, second = hosts
+    for name in DEFAULT_INSTALLED:
+        if name != "qwen2.5:0.5b":
+            first.remove(name)
+        if name != "llama3.2:1b":
+            second.remove(name)
+    ollama_project.workers = ("-n", "2")
+    outcome = ollama_project.run("evals", *ONE_CELL, "--models", "installed", *both(hosts))
+    assert outcome.code == 0, outcome.text
+    asked = [[request["model"] for request in double.completions()] for double in hosts]
+    assert asked == [["qwen2.5:0.5b"], ["llama3.2:1b"]]
+    assert "not used" not in outcome.text
+    assert "left out" not in outcome.text
+
+
+def test_beside_llamacpp_what_only_the_second_host_has_is_left_out(
+    ollama_project: Project, hosts: tuple[OllamaDouble, OllamaDouble], tmp_path: Path
+) -> None:
+    first, second = hosts
+    for name in DEFAULT_INSTALLED:
+        if name != "qwen2.5:0.5b":
+            first.remove(name)
+    GgufFile().write(ollama_project.root / "tiny.gguf")
+    llamacpp_stand_in.install(ollama_project.environment, tmp_path)
+    ollama_project.workers = ("-n", "2")
+    outcome = ollama_project.run(
+        "evals", *ONE_CELL, "--models", "llamacpp/tiny.gguf,qwen2.5:0.5b,llama3.2:*", *both(hosts)
+    )
+    outcome.assert_mistake("llama3.2:1b: only on", "beside llama.cpp")
+    models = ("--models", "llamacpp/tiny.gguf,installed")
+    outcome = ollama_project.run("evals", *ONE_CELL, *models, *both(hosts))
+    assert outcome.code == 0, outcome.text
+    assert f"left out: llama3.2:1b: only on {second.url}; beside llama.cpp" in outcome.words
+    assert f"not used: {second.url} (beside llama.cpp" in outcome.words
+    assert [request["model"] for request in first.completions()] == ["qwen2.5:0.5b"]
+    assert second.completions() == []
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "n1"])
+def test_a_host_without_a_worker_is_not_asked_what_it_has(
+    ollama_project: Project, hosts: tuple[OllamaDouble, OllamaDouble], workers: tuple[str, ...]
+) -> None:
+    first, second = hosts
+    ollama_project.workers = workers
+    outcome = ollama_project.run("evals", *ONE_CELL, "--models", "qwen2.5:*", *both(hosts))
+    assert outcome.code == 0, outcome.text
+    assert len(first.completions()) == 2
+    assert second.requests == []
+    assert outcome.words.count(f"not used: {second.url} (each host needs a worker") == 1

@@ -44,17 +44,19 @@ def test_the_file_of_the_known_scores_is_not_on_the_sheet(generated_project: Pro
 
 
 def test_where_there_are_fewer_it_says_so(generated_project: Project) -> None:
-    """The three scenarios have two anchors each."""
-    outcome = generated_project.run("--judge-export", "s.json", "--judge-anchors", "10")
+    """The three scenarios have five anchors each."""
+    outcome = generated_project.run("--judge-export", "s.json", "--judge-anchors", "20")
     assert outcome.code == 0, outcome.text
-    assert len(items_of(generated_project.root / "s.json")) == 6 + 6
-    assert "6 of 10 anchors" in outcome.words
+    assert len(items_of(generated_project.root / "s.json")) == 6 + 15
+    assert "15 of 20 anchors" in outcome.words
 
 
 def test_none_are_mixed_in_for_0_and_without_the_file(generated_project: Project) -> None:
     assert len(items_of(generated_project.export("--judge-anchors", "0"))) == 6
     (generated_project.root / "evals/anchors.toml").unlink()
-    assert len(items_of(generated_project.export())) == 6
+    outcome = generated_project.run("--judge-export", "scores.json")
+    assert "no anchors: there is no anchors.toml beside the scenarios" in outcome.words
+    assert len(items_of(generated_project.root / "scores.json")) == 6
 
 
 def test_anchors_become_no_judgements(generated_project: Project) -> None:

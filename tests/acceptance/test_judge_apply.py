@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.conftest import MAYA
+from tests.acceptance.conftest import MAYA, ONE_CELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +61,19 @@ def test_applying_again_changes_nothing(scored_project: Project) -> None:
     assert outcome.code == 0, outcome.text
     assert scored_project.judgements() == judgements
     assert scored_project.applies() == applies
+    assert "tips scored: 6, none of them new" in outcome.words
     assert "4.00 ±0.00" in outcome.text
+
+
+def test_a_correction_that_is_taken_back_counts(scored_project: Project) -> None:
+    sheet = scored_project.root / "scores.json"
+    for score in (5, 2, 5):
+        scored_project.judge(sheet, score)
+        outcome = scored_project.run("--judge-apply", "scores.json")
+        assert outcome.code == 0, outcome.text
+        assert f"{score}.00 ±0.00" in outcome.text
+    assert len(scored_project.applies()) == 3
+    assert len(scored_project.judgements()) == 3 * 6
 
 
 def test_the_note_is_kept_and_a_formatter_may_have_touched_the_file(
@@ -171,7 +183,39 @@ def test_with_a_path_it_runs_after_the_cells(
     assert len(scored_project.judgements()) == 6
 
 
+def test_a_faulty_sheet_takes_nothing_from_the_cells_that_ran_before_it(
+    either_way: Project,
+) -> None:
+    sheet = either_way.root / "scores.json"
+    assert either_way.run("evals", *ONE_CELL).code == 0
+    either_way.judge(either_way.export())
+    document = json.loads(sheet.read_text(encoding="utf-8"))
+    for item in document["items"][:2]:
+        item["tip"] += " Edited."
+    sheet.write_text(json.dumps(document), encoding="utf-8")
+    outcome = either_way.run(
+        *("evals", *ONE_CELL, "--judge-apply", "scores.json"),
+        *("--gate", "usable_rate>=0.5", "--junitxml", "junit.xml"),
+    )
+    assert outcome.code == 4, outcome.text
+    assert "1 passed" in outcome.counts
+    problems = [line for line in outcome.text.splitlines() if line.startswith("PROBLEM: ")]
+    assert problems[0].endswith("faults, nothing was written")
+    assert [problem for problem in problems if "its tip was edited" in problem] == problems[1:3]
+    assert "PASS usable_rate>=0.5" in outcome.words
+    assert "tipbench gates" in (either_way.root / "junit.xml").read_text(encoding="utf-8")
+    assert either_way.judgements() == []
+
+
+def test_a_mistake_in_the_selection_keeps_the_sheet_out(scored_project: Project) -> None:
+    arguments = ("--judge-apply", "scores.json", "--scenarios", "typo")
+    scored_project.run(*arguments).assert_mistake("unknown scenario", "typo")
+    assert scored_project.judgements() == []
+
+
 # --- faults: each is named, and the store stays as it was -----------------------------------------
+
+NO_OBJECT = ("item {0}: scores is not an object",)
 
 FAULTS: dict[str, tuple[Callable[[Document], object], tuple[str, ...]]] = {
     "unknown id": (
@@ -204,6 +248,12 @@ FAULTS: dict[str, tuple[Callable[[Document], object], tuple[str, ...]]] = {
         lambda d: d["items"][0]["scores"].update(tone=None),
         ("item {0}", "score all criteria or none"),
     ),
+    "scores null": (lambda d: d["items"][0].update(scores=None), NO_OBJECT),
+    "scores a list": (lambda d: d["items"][0].update(scores=[1, 2, 3]), NO_OBJECT),
+    "scores a text": (lambda d: d["items"][0].update(scores="x"), NO_OBJECT),
+    "scores a number": (lambda d: d["items"][0].update(scores=3), NO_OBJECT),
+    "no scores": (lambda d: d["items"][0].pop("scores"), NO_OBJECT),
+    "a name too long": (lambda d: d.update(judge="a" * 101), ("a name has at most 100",)),
     "tip edited": (
         lambda d: d["items"][0].update(tip="Better words."),
         ("item {0}", "its tip was edited"),

@@ -66,6 +66,23 @@ def test_the_history_of_drift_is_on_the_verbose_leaderboard(judged_project: Proj
     assert "ada" in outcome.text
 
 
+def test_the_history_says_where_the_anchors_changed(generated_project: Project) -> None:
+    generated_project.judge(generated_project.export())
+    assert generated_project.run("--judge-apply", "scores.json").code == 0
+    anchors = generated_project.root / "evals/anchors.toml"
+    added = (
+        '\n[[anchors]]\nscenario = "maya-morning-deadline"\ntip = "Open the notes, then stop."\n'
+        'scores = { relevance = 3, actionability = 4, tone = 3 }\nreason = "Plain."\n'
+    )
+    anchors.write_text(anchors.read_text(encoding="utf-8") + added, encoding="utf-8")
+    generated_project.judge(generated_project.root / "scores.json", 3)
+    assert generated_project.run("--judge-apply", "scores.json").code == 0
+    outcome = generated_project.run("--leaderboard", "-v")
+    assert outcome.words.count("the anchors changed here: drift before and after is not") == 1
+    first, second = generated_project.applies()
+    assert first.anchors_sha256 != second.anchors_sha256
+
+
 @pytest.mark.parametrize("value", ["-0.1", "nan", "much"])
 def test_a_mistake_is_one_line_and_exit_code_4(generated_project: Project, value: str) -> None:
     generated_project.run("--leaderboard", "--judge-max-drift", value).assert_mistake(

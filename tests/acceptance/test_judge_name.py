@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Project
 
@@ -24,6 +26,17 @@ def test_without_any_name_it_is_the_login_name(generated_project: Project) -> No
     generated_project.judge(generated_project.export(), judge="")
     generated_project.run("--judge-apply", "scores.json", environment={"LOGNAME": "me"})
     assert {judgement.judge for judgement in generated_project.judgements()} == {"me"}
+
+
+@pytest.mark.parametrize("command", ["--judge-export", "--judge-apply"])
+def test_a_name_of_more_than_100_characters_is_a_mistake(
+    generated_project: Project, command: str
+) -> None:
+    generated_project.judge(generated_project.export())
+    name = "new.json" if command == "--judge-export" else "scores.json"
+    outcome = generated_project.run(command, name, "--judge-name", "a" * 101)
+    outcome.assert_mistake("has 101 characters, a name has at most 100")
+    assert generated_project.judgements() == []
 
 
 def test_the_ini_twin(generated_project: Project) -> None:

@@ -54,3 +54,24 @@ def test_a_failed_item_and_x_leave_1_with_the_verdict_said(
     assert outcome.code == 1, outcome.text
     assert "usable_rate>=0.95: " in outcome.words
     assert "1 failed" in outcome.text
+
+
+def test_x_reached_by_workers_is_failed_tests_as_without_them(
+    either_way: Project, ollama: OllamaDouble
+) -> None:
+    ollama.fail("say", text="{}")
+    outcome = either_way.run(
+        *("evals", "--prompts", "v1", *TWO_SCENARIOS, "-x", "--gate", "usable_rate>=0.95"),
+        *("--junitxml", "junit.xml"),
+    )
+    assert outcome.code == 1, outcome.text
+    assert suites(either_way)["tipbench gates"].get("failures") == "1"
+
+
+def test_the_files_name_is_expanded_as_pytest_does_it(judged_project: Project) -> None:
+    judged_project.environment["REPORTS"] = str(judged_project.root)
+    outcome = judged_project.run(
+        "--leaderboard", "--min-composite", "3", "--junitxml", "$REPORTS/junit.xml"
+    )
+    assert outcome.code == 1, outcome.text
+    assert "tipbench gates" in suites(judged_project)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.acceptance.conftest import ONE_CELL
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.acceptance.conftest import Project
+    from tests.ollama_double import OllamaDouble
 
 
 def test_the_default_hangs_on_the_projects_root(either_way: Project) -> None:
@@ -75,6 +77,17 @@ def test_a_ledger_of_a_newer_version_is_refused_and_untouched(
     generated_project.run("--leaderboard").assert_mistake(str(path), "newer")
     generated_project.run("--judge-export", "s.json").assert_mistake("newer")
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
+@pytest.mark.parametrize("path", ["/proc/x.db", "/proc/none/x.db", "/dev/null", "rubric.md/x.db"])
+def test_a_place_that_takes_no_file_is_said_before_any_item(
+    either_way: Project, ollama: OllamaDouble, path: str
+) -> None:
+    outcome = either_way.run("evals", *ONE_CELL, "--ledger", path)
+    outcome.assert_mistake(path, "cannot be opened or written there", "--ledger PATH names another")
+    assert "locked" not in outcome.text
+    assert ollama.completions() == []
 
 
 def test_a_cell_is_kept_before_the_session_ends(ollama_project: Project) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.acceptance.conftest import ONE_CELL
+from tests.acceptance.sessions import started, until
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Outcome, Project
+    from tests.ollama_double import OllamaDouble
 
 
-def next_command(outcome: Outcome) -> list[str]:
+def next_command(outcome: Outcome, start: str = "pytest --judge-export") -> list[str]:
     """Return the arguments of the command that is offered as what is next.
 
-    It stands on the line that says what is pending, or where it has no room there on the one below.
+    It stands on the line that says what is to do, or where it has no room there on the one below.
     """
     lines = outcome.text[outcome.text.index("\nnext: ") :].splitlines()
-    line = next(line for line in lines if "pytest --judge-export" in line)
+    line = next(line for line in lines if start in line)
     return shlex.split(line.partition("pytest ")[2])
 
 
@@ -60,3 +66,37 @@ def test_a_leaderboard_with_pending_cells_says_it_too(generated_project: Project
     assert "next: 6 tips in 3 cells to be judged" in outcome.words
     exported = generated_project.run(*next_command(outcome))
     assert exported.code == 0, exported.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without a signal")
+@pytest.mark.parametrize("finished", [0, 1], ids=["nothing finished", "one finished"])
+def test_an_interrupted_session_goes_on_with_its_own_options(
+    either_way: Project, ollama: OllamaDouble, finished: int
+) -> None:
+    """The recording has been begun and is not overwritten: it is left out."""
+    ollama.fail("hang", nth=finished + 1)
+    with started(
+        either_way,
+        *("evals", "--prompts", "v1", "--scenarios", "zoe-m*", "--experiment", "my own"),
+        *("--n-tips", "1", "--seed", "3", "--record", "record.jsonl"),
+    ) as session:
+        until(lambda: len(ollama.completions()) > finished)
+        session.process.send_signal(signal.SIGINT)
+        outcome = session.ended()
+    assert outcome.code == 2, outcome.text
+    assert f"next: {2 - finished} cell" in outcome.words
+    assert "--judge-export" not in outcome.text
+    resumed = either_way.run(*next_command(outcome, "pytest evals"))
+    assert resumed.code == 0, resumed.text
+    assert len(ollama.completions()) == 3
+    runs = either_way.runs("my own")
+    assert [(run.seed, run.n_tips, run.outcome.value) for run in runs] == [(3, 1, "ok")] * 2
+    assert "next: 2 tips in 2 cells to be judged" in resumed.words
+
+
+def test_a_stop_at_the_first_failure_was_wanted(either_way: Project, ollama: OllamaDouble) -> None:
+    ollama.fail("say", text="{}", times=None)
+    for switch in ("-x", "--sw"):
+        outcome = either_way.run("evals", "--prompts", "v1", "--scenarios", "zoe-*", switch)
+        assert outcome.code in (1, 2), outcome.text
+        assert "--resume" not in outcome.text

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.acceptance.conftest import ONE_CELL
 
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from tests.ollama_double import OllamaDouble
     from tests.ollama_double.faults import FaultKind
 
+TWO_CELLS = ("--prompts", "v1", "--scenarios", "zoe-m*")
 TIP = "Open the notes and write the first line now."
 SAID = {
     "ok": json.dumps({"tips": [TIP, "Call the dentist at nine, then stop."]}),
@@ -164,3 +168,96 @@ def test_ten_megabytes_are_an_outcome(ollama_project: Project) -> None:
     assert run.completion is not None
     assert len(run.completion.text) == 10_000_000
     assert len(outcome.text) < 100_000
+
+
+TIMER = """\
+import signal
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def per_test_timeout():
+    def end_the_test(number, frame):
+        {how}
+
+    former = signal.signal(signal.SIGALRM, end_the_test)
+    signal.setitimer(signal.ITIMER_REAL, 2.0)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, former)
+"""
+"""What pytest-timeout does with its method `signal`: it fails the test from a signal's handler."""
+USABLE_GATE = ("--gate", "usable_rate>=0.95")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such timer")
+@pytest.mark.parametrize(
+    ("words", "outcome"),
+    [("Timeout (>2.0s) from pytest-timeout.", "timeout"), ("enough", "provider_error")],
+)
+def test_a_cell_that_a_per_test_timeout_ends_is_not_measured(
+    either_way: Project, ollama: OllamaDouble, words: str, outcome: str
+) -> None:
+    either_way.write("conftest.py", TIMER.format(how=f"pytest.fail({words!r})"))
+    ollama.fail("hang")
+    ended = either_way.run("evals", *TWO_CELLS, "--residency", "model", *USABLE_GATE)
+    assert ended.code == 1, ended.text
+    assert "1 passed, 1 error" in ended.counts
+    assert f"Failed: {words}" in ended.text  # pytest's own report of it
+    ended_cell, other = either_way.runs()
+    assert (ended_cell.outcome.value, other.outcome.value) == (outcome, "ok")
+    assert ended_cell.error == f"Failed: {words}"
+    assert ended_cell.started_at < ended_cell.finished_at
+    not_measured = f"not measured, and counted against nobody: 1 {outcome}"
+    assert not_measured in ended.words
+    assert "UNDECIDED usable_rate>=0.95" in ended.text
+    assert ollama.resident() == []
+    assert ollama.max_resident_together() == 1
+    later = either_way.run("--leaderboard", *USABLE_GATE)
+    assert later.code == 1
+    assert not_measured in later.words
+    assert "UNDECIDED usable_rate>=0.95" in later.text
+
+
+def test_a_cell_whose_setup_fails_before_it_is_missing(
+    either_way: Project, ollama: OllamaDouble
+) -> None:
+    """What a project skips, or expects to fail, is not missing: nobody wanted it measured."""
+    either_way.write(
+        "conftest.py",
+        "import pytest\n\n\n@pytest.fixture(autouse=True)\ndef database(request):\n"
+        "    name = request.node.name\n"
+        "    if 'midday' in name:\n        raise OSError('no\\ndatabase')\n"
+        "    if 'evening' in name:\n        pytest.skip('at night')\n\n\n"
+        "def pytest_collection_modifyitems(items):\n"
+        "    for item in items:\n        if 'morning' in item.name:\n"
+        "            item.add_marker(pytest.mark.xfail(run=False))\n",
+    )
+    outcome = either_way.run("evals", "--prompts", "v1", "--scenarios", "zoe-*", *USABLE_GATE)
+    assert outcome.code == 1, outcome.text
+    assert "1 skipped, 1 xfailed, 1 error" in outcome.counts
+    (lost,) = either_way.runs()
+    assert lost.cell.scenario == "zoe-midday-day-off"
+    assert lost.outcome == "missing"
+    assert lost.error == "nothing was generated, as the setup failed: OSError: no"
+    assert ollama.completions() == []
+    assert "UNDECIDED usable_rate>=0.95" in outcome.text
+    again = either_way.run(
+        *("evals", "--prompts", "v1", "--scenarios", "zoe-midday-*", "--noconftest", "--resume"),
+    )
+    assert again.code == 0, again.text
+    assert "missing" not in either_way.run("--leaderboard").text
+
+
+def test_pytest_exit_from_a_signal_ends_the_session_and_not_the_cell(
+    ollama_project: Project, ollama: OllamaDouble
+) -> None:
+    ollama_project.write("conftest.py", TIMER.format(how="pytest.exit('enough', 7)"))
+    ollama.fail("hang")
+    outcome = ollama_project.run("evals", *TWO_CELLS, "--residency", "model")
+    assert outcome.code == 7, outcome.text
+    assert "Exit: enough" in outcome.text
+    assert len(ollama.completions()) == 1
+    assert ollama_project.runs() == []
+    assert ollama.resident() == []

@@ -10,6 +10,7 @@ import pytest
 
 from tests import llamacpp_stand_in
 from tests.acceptance.conftest import NOBODY, ONE_CELL
+from tests.acceptance.loopback_names import OTHER_NAMES
 from tests.gguf_files import GgufFile
 from tests.openai_double import OpenAIDouble, chat_answer
 
@@ -82,7 +83,8 @@ def test_every_local_server_is_reached_directly(
 
 
 @pytest.mark.parametrize(
-    "form", ["localhost:{port}", ":{port}", "0.0.0.0:{port}", "http://localhost:{port}/"]
+    "form",
+    ["localhost:{port}", ":{port}", "0.0.0.0:{port}", "http://localhost:{port}/", *OTHER_NAMES],
 )
 def test_every_form_of_the_address_is_this_machine(
     ollama_project: Project, ollama: OllamaDouble, proxy: Proxy, form: str

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.acceptance.conftest import ONE_CELL
 
 if TYPE_CHECKING:
@@ -34,6 +36,27 @@ def test_per_model_loads_once_and_the_last_cell_unloads(
     assert {run.residency for run in either_way.runs()} == {"model"}
     assert "models resident together: 1" in outcome.text
     assert "residency: model" in outcome.text
+
+
+@pytest.mark.parametrize("models", ["qwen2.5:0.5b", "qwen2.5:0.5b,llama3.2:1b"])
+def test_other_tests_between_a_models_cells_cost_no_load(
+    either_way: Project, ollama: OllamaDouble, models: str
+) -> None:
+    either_way.write(
+        "evals/test_between.py",
+        "def test_one(tip_run): pass\n\n\ndef test_plain(): pass\n\n\n"
+        "def test_two(tip_run): pass\n\n\ndef test_last(): pass\n",
+    )
+    outcome = either_way.run(
+        *("evals/test_between.py", *ONE_CELL, "--models", models, "--residency", "model"),
+    )
+    assert outcome.code == 0, outcome.text
+    count = len(models.split(","))
+    assert f"{2 * count + 2} passed" in outcome.counts
+    assert sorted(ollama.loads().values()) == [1] * count
+    assert f"loads: {count};" in outcome.text
+    assert ollama.resident() == []
+    assert ollama.max_resident_together() == 1
 
 
 def test_the_evidence_is_recorded(ollama_project: Project, ollama: OllamaDouble) -> None:

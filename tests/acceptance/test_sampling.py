@@ -66,12 +66,18 @@ def test_another_value_is_another_configuration(
         ("--num-ctx", "0"),
         ("--num-ctx", "4k"),
         ("--num-predict", "-1"),
+        ("--temperature", "1e+300"),
+        ("--num-ctx", "99999999999"),
+        ("--num-predict", "2147483648"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_4(
     ollama_project: Project, option: str, value: str
 ) -> None:
     ollama_project.run("evals", option, value).assert_mistake(option, value)
+    ini = f"tipbench_{option.removeprefix('--').replace('-', '_')}"
+    ollama_project.write_configuration(**{ini: value})
+    ollama_project.run("evals").assert_mistake(ini, value)
 
 
 def test_what_the_context_window_does_not_hold_is_never_cut(

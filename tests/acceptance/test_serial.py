@@ -12,6 +12,7 @@ import pytest
 
 from tests import llamacpp_stand_in
 from tests.acceptance.conftest import ONE_CELL
+from tests.acceptance.loopback_names import OTHER_NAMES
 from tests.acceptance.sessions import started, until
 from tests.gguf_files import GgufFile
 from tests.llamacpp_stand_in import is_gone, pids
@@ -113,6 +114,28 @@ def test_two_ollama_sessions_at_once(
     assert waited, outcomes[second].text
     assert int(waited[1]) == (one.pid, other.pid)[first]
     assert "waiting" not in outcomes[first].text
+
+
+@pytest.mark.parametrize("form", OTHER_NAMES)
+def test_two_sessions_that_name_one_server_differently(
+    ollama_project: Project, ollama: OllamaDouble, gate: Gate, form: str
+) -> None:
+    ollama.memory.load_seconds = ollama.memory.unload_seconds = 0.05
+    named = form.format(port=ollama.url.rpartition(":")[2])
+    with (
+        started(ollama_project, "evals", *NARROW) as one,
+        started(
+            ollama_project,
+            "evals",
+            *("--models", "llama3.2:1b", *NARROW, "--ollama-host", named),
+        ) as other,
+    ):
+        until(lambda: "waiting for" in one.text + other.text)
+        gate.open()
+        outcomes = [one.ended(), other.ended()]
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert ollama.max_resident_together() == 1
+    assert len(list(groupby(each["model"] for each in ollama.completions()))) == 2
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "n2"])

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.acceptance.conftest import KNOWN_SCORES, known_tip
 from tests.fault_proxy import FaultProxy
-from tests.integration.mlflow_server import mlflow_server
+from tests.integration.mlflow_server import mlflow_server, proxied
 from tests.tracked_runs import artifact, artifact_names, has_experiment, of_kind, runs_of
+from tests.unit.mlflow_stub import Reply, Request, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.acceptance.conftest import Project
+    from tests.ollama_double import OllamaDouble
     from tests.tracked_runs import Json
 
 CELLS = ("--prompts", "v1,v2-mentor", "--scenarios", "maya-*")
@@ -153,6 +157,62 @@ def test_a_server_on_the_command_line_is_in_the_command_that_mends(
     mine = {run.run_id for run in generated_project.runs()}
     scored = [cell for cell in cells if cell["tags"]["tipbench.run_id"] in mine]
     assert [cell["metrics"]["composite"] for cell in scored] == [pytest.approx(4.0)] * 3
+
+
+def test_cells_that_come_after_their_session_bear_its_commit(
+    project: Project, ollama: OllamaDouble, url: str
+) -> None:
+    """The parent run got through, the cells did not; their code was that of their session."""
+    git = ("git", "-C", project.root, "-c", "user.name=zoe", "-c", "user.email=zoe@example.org")
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "one"], check=True)
+    project.environment["OLLAMA_HOST"] = ollama.url
+    made = itertools.count(1)
+    most = 1
+
+    def one_run(request: Request) -> Reply | None:
+        if request.path.endswith("/runs/create") and next(made) > most:
+            return refused("PERMISSION_DENIED", status=403)
+        return None
+
+    with proxied(url, instead=one_run) as proxy:
+        project.write_configuration(
+            tipbench_models="qwen2.5:0.5b",
+            tipbench_tracking_uri=proxy.url,
+            tipbench_experiment="commits",
+        )
+        outcome = project.run("evals", "--prompts", "v1", "--scenarios", "maya-*")
+        assert outcome.code == 1, outcome.text
+        (parent,) = runs_of(url, "commits")
+        commit = parent["tags"]["mlflow.source.git.commit"]
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "two"], check=True)
+        most = 100
+        outcome = project.run("--tracking-sync")
+        assert outcome.code == 0, outcome.text
+    cells = of_kind(runs_of(url, "commits"), "cell")
+    assert [cell["tags"].get("mlflow.source.git.commit") for cell in cells] == 3 * [commit]
+    assert {cell["tags"]["mlflow.parentRunId"] for cell in cells} == {parent["run_id"]}
+
+
+def test_a_bearer_token_gets_in_and_a_wrong_one_is_explained(tracked: Project, url: str) -> None:
+    def answer(request: Request) -> Reply | None:
+        if request.headers.get("authorization") == "Bearer t0k3n":
+            return None
+        return Reply(401, b"<html>", {"Content-Type": "text/html"})
+
+    with proxied(url, instead=answer) as proxy:
+        tracked.write_configuration(tipbench_tracking_uri=proxy.url)
+        wrong = tracked.run("evals", *CELLS, environment={"MLFLOW_TRACKING_TOKEN": "hunter2"})
+        wrong.assert_mistake(
+            f"MLflow at {proxy.url} refused the credentials of MLFLOW_TRACKING_TOKEN (401): set "
+        )
+        assert "hunter2" not in wrong.text
+        assert not has_experiment(url, experiment_of(tracked))
+        right = {"MLFLOW_TRACKING_TOKEN": "t0k3n"}
+        outcome = tracked.run("--tracking-sync", environment=right)
+        assert outcome.code == 0, outcome.text
+        assert "t0k3n" not in outcome.text
+    assert_known_scores(of_kind(runs_of(url, experiment_of(tracked)), "cell"))
 
 
 def test_credentials_of_the_address_are_not_shown(tracked: Project, url: str) -> None:

@@ -18,18 +18,23 @@ from pytest_tipbench.store.embedded import server_environment
 from tests.unit.mlflow_stub import Reply, Request, StubServer, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 START_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, *options: str, workers: int | None = 1) -> Iterator[str]:
+def mlflow_server(
+    folder: Path,
+    *options: str,
+    workers: int | None = 1,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """Serve ``mlflow.db`` in the folder without jobs; yield the URL.
 
-    ``workers`` None leaves their number to the server, which takes 4 by default. The server ends
-    with the test process, however that ends.
+    ``workers`` None leaves their number to the server, which takes 4 by default. ``variables`` are
+    added to its environment. The server ends with the test process, however that ends.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -51,7 +56,7 @@ def mlflow_server(folder: Path, *options: str, workers: int | None = 1) -> Itera
             stdout=output,
             stderr=output,
             cwd=folder,
-            env=server_environment(os.environ),
+            env=server_environment(os.environ) | dict(variables or {}),
             start_new_session=True,
         ) as process,
     ):

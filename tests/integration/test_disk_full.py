@@ -133,3 +133,17 @@ def test_a_limit_on_files(
     assert bench.run("evals", *MATRIX, "--resume").code == 0
     assert len(ollama.completions()) == CELLS
     assert len(bench.runs()) == CELLS
+
+
+def test_a_recording_on_a_full_disk_ends_and_the_session_goes_on(
+    bench: Project, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "4k"):
+        recorded = tmp_path / "disk" / "recorded.jsonl"
+        outcome = bench.run("evals", *MATRIX, "--record", str(recorded))
+        assert outcome.code == 1, outcome.text
+        assert f"{CELLS} passed" in outcome.counts
+        assert f"PROBLEM: --record {recorded}: ends before " in outcome.words
+        assert "No space left on device" in outcome.words
+        assert f"{CELLS} cells pending" in outcome.words  # the board came all the same
+    assert len(bench.runs()) == CELLS

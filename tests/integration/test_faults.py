@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from pytest_tipbench.store.mirror import Mirror
 from pytest_tipbench.store.mlflow import MlflowStore
 from tests.acceptance.conftest import Project, make_project
 from tests.acceptance.sessions import started, until
-from tests.fault_proxy import APPLIED_KINDS, FAULT_KINDS, FaultProxy, seeded_plan
+from tests.fault_proxy import APPLIED_KINDS, FAULT_KINDS, SLOW_KINDS, FaultProxy, seeded_plan
 from tests.integration.mlflow_server import mlflow_server
 from tests.ollama_double import OllamaDouble
 from tests.tracked_runs import artifact_names, of_kind, runs_of
@@ -28,7 +29,7 @@ from tests.unit import store_samples
 from tests.unit.store_samples import RUBRIC
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_tipbench.judgement_records import ApplyRecord, Judgement
@@ -44,6 +45,8 @@ AT_ONCE = 4
 """Schedules played side by side: most of their time is waiting."""
 PLAN_LENGTH, SHARE, SLOW_SHARE = 40, 0.25, 0.05
 SILENCE_SECONDS = 1.1
+LONG_SILENCE_SECONDS = 10.0
+"""Of a server that swaps or backs itself up; far less than what MLflow's own client waits."""
 HASTY = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "1",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -107,10 +110,12 @@ class Story:
         notify()
 
 
-def mirror_of(ledger: Ledger, proxy: FaultProxy, story: Story) -> Mirror:
+def mirror_of(
+    ledger: Ledger, proxy: FaultProxy, story: Story, environ: Mapping[str, str] = HASTY
+) -> Mirror:
     return Mirror(
         ledger,
-        lambda: MlflowStore(proxy.url, keep_alive=True, environ=HASTY, user="zoe"),
+        lambda: MlflowStore(proxy.url, keep_alive=True, environ=environ, user="zoe"),
         tracking_target(proxy.url),
         RUBRIC,
         session_id=story.session.session_id,
@@ -247,6 +252,36 @@ def test_each_kind_of_fault_at_each_creation(url: str, tmp_path: Path, kind: str
         deliver(ledger, proxy, story, in_background=False)
         assert proxy.happened[fault] >= 4  # the experiment, the session, the cells, the judging
     assert_all_is_there_once(runs_of(url, story.experiment), story)
+
+
+def test_ten_seconds_of_silence_with_the_timeouts_that_users_have(url: str, tmp_path: Path) -> None:
+    """A late answer is waited for; after a reset the cell is looked up or made, once."""
+
+    def deliver_over(kind: FaultKind) -> tuple[list[Json], Story]:
+        story = Story(11)
+        with (
+            FaultProxy(url, silence_seconds=LONG_SILENCE_SECONDS) as proxy,
+            Ledger.open(tmp_path / f"{kind}.db") as ledger,
+        ):
+            creations = iter([None, kind])  # the parent run's, then the first cell's
+
+            def befall(_method: str, path: str) -> None:
+                proxy.plan([next(creations, None)] if path.endswith("/runs/create") else [])
+
+            proxy.on_request = befall
+            mirror = mirror_of(ledger, proxy, story, environ={})
+            mirror.start()
+            started = time.monotonic()
+            story.keep(ledger, mirror.notify)
+            kept_seconds = time.monotonic() - started
+            assert mirror.finish(60) is None
+            assert proxy.happened == {kind: 1}
+            assert time.monotonic() - started > LONG_SILENCE_SECONDS > kept_seconds
+            return runs_of(url, story.experiment), story
+
+    with ThreadPoolExecutor(len(SLOW_KINDS)) as pool:
+        for runs, story in pool.map(deliver_over, SLOW_KINDS):
+            assert_all_is_there_once(runs, story)
 
 
 # --- whole sessions -----------------------------------------------------------------------------

@@ -860,3 +860,71 @@ class TestEveryEye:
         judging.press("4", "4", "4", "Enter")
         expect(judging.page.locator("#tip")).to_be_in_viewport()
         expect(judging.page.get_by_role("button", name="Next open tip")).to_be_in_viewport()
+
+    @pytest.mark.parametrize("color_scheme", ["light", "dark"])
+    def test_on_a_narrow_screen_the_levels_stay_beside_the_buttons(
+        self, desk: Desk, color_scheme: Literal["light", "dark"]
+    ) -> None:
+        text = "".join(
+            f"# {name}\nWhat is meant by {name}.\n\n"
+            + "".join(f"- **{n}: {name} in {n} words.** More of it.\n" for n in range(1, 6))
+            for name in ("relevance", "actionability", "tone")
+        )
+        tips = ["Call before nine, while the line is free. " * 3, "Take the list along."]
+        judging = desk.open(
+            with_prose(export([make_run(MORNING, tips)]), text),
+            width=360,
+            height=740,
+            color_scheme=color_scheme,
+        )
+        page = judging.page
+        judging.press("Enter")
+        for name in ("relevance", "actionability", "tone"):
+            assert judging.criterion == name
+            # From the top: the tip, the buttons, the steps, the levels; none covers another.
+            steps = page.locator(".steps").bounding_box()
+            assert steps is not None
+            levels = page.locator("#beside .in-short li:visible")
+            assert levels.all_inner_texts() == [f"{n} {name} in {n} words" for n in range(1, 6)]
+            for level in levels.all():
+                box = level.bounding_box()
+                assert box is not None
+                assert box["y"] >= steps["y"] + steps["height"]
+                assert box["y"] + box["height"] <= 740
+            for button in page.locator(".criterion[aria-current=true] button").all():
+                box = button.bounding_box()
+                assert box is not None
+                assert box["y"] >= 0
+                assert box["y"] + box["height"] <= steps["y"]
+            expect(page.locator("#tip")).to_be_in_viewport(ratio=1)
+            judging.press("4")
+        judging.press("ArrowUp")
+        expect(page.locator("#beside .in-short .chosen:visible")).to_have_text(
+            "4 actionability in 4 words"
+        )
+
+    def test_on_a_narrow_screen_the_whole_section_is_below_the_short_levels(
+        self, desk: Desk
+    ) -> None:
+        judging = desk.open(with_prose(export(RUNS)), width=360, height=740)
+        beside = judging.page.locator("#beside")
+        expect(beside).to_contain_text("fits the moment. Wholly.", use_inner_text=True)
+        beside.focus()
+        judging.press("End")
+        expect(beside.locator("[data-level]:visible").last).to_be_in_viewport()
+        # tone has no section of its own: all of the rubric scrolls there instead
+        judging.press("Escape", "4", "4")
+        expect(beside).to_contain_text("Read it whole.", use_inner_text=True)
+
+    def test_a_low_screen_is_left_to_the_tip(self, desk: Desk) -> None:
+        # As a desktop magnified to 400 % has it.
+        judging = desk.open(with_prose(export(RUNS)), width=320, height=256)
+        judging.press("Enter")
+        expect(judging.page.locator("#tip")).to_be_in_viewport()
+        expect(judging.page.locator("#beside")).not_to_be_in_viewport()
+        expect(judging.page.locator("#beside .in-short:visible")).to_have_count(0)
+        for key in ("4", "4"):
+            judging.press(key)
+            expect(
+                judging.page.locator(".criterion[aria-current=true] button").last
+            ).to_be_in_viewport(ratio=1)

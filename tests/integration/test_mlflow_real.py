@@ -166,6 +166,21 @@ def test_another_machine_gets_every_record_whole_and_equal(
     assert pulled.tracking_run_ids == made
 
 
+@pytest.mark.parametrize("kind", ["store", "bare_store"])
+def test_ten_megabytes_of_output_come_back_whole(
+    kind: str, request: pytest.FixtureRequest, experiment: str
+) -> None:
+    """As an artifact, and without artifacts as tags, hundreds of them."""
+    tracking: MlflowStore = request.getfixturevalue(kind)
+    # Four bytes a character, then what packs badly, then what tags must not lose.
+    raw = "😀" * 1_000_000 + scattered(6_000_000, 5) + "\x00\ud800 ü\r\n"
+    assert len(raw.encode("utf-8", "surrogatepass")) > 10_000_000
+    record = with_texts(sample(experiment), experiment=experiment, raw=raw)
+    tracking.put_run(record, None, may_exist=False)
+    (pulled,) = tracking.pull(experiment, None).runs
+    assert pulled == record
+
+
 def test_mlflows_own_client_sees_everything_in_its_place(
     store: MlflowStore, url: str, experiment: str
 ) -> None:
@@ -180,7 +195,7 @@ def test_mlflows_own_client_sees_everything_in_its_place(
         raw='["Tee 🍵"]\r\n',
     ).model_copy(update={"session_id": session.session_id, "diversity": {"distinct_2": 0.75}})
     parent = store.put_session(session, may_exist=False)
-    child = store.put_run(record, parent, may_exist=False)
+    child = store.put_run(record, parent, session=session, may_exist=False)
     store.put_scores(child, scores_of(record, 4.0, 3.0))
     store.finish_session(parent, "rank 1 ★", {"rows": 1, "best": math.nan}, failed=False)
 
@@ -561,17 +576,70 @@ def test_a_host_that_is_not_allowed_is_explained_and_mended(
     assert bare_store.check() == importlib.metadata.version("mlflow")
 
 
-def test_a_server_behind_a_path_and_a_password(
-    url: str, experiment: str, opened: Callable[..., MlflowStore]
-) -> None:
-    expected = "Basic " + base64.b64encode(b"zoe:p@ss").decode("ascii")
+def guarded(expected: str) -> Callable[[Request], Reply | None]:
+    """Return what a proxy says to whoever does not bring these credentials."""
 
-    def guarded(request: Request) -> Reply | None:
+    def answer(request: Request) -> Reply | None:
         if request.headers.get("authorization") == expected:
             return None
         return Reply(401, b"<html>", {"Content-Type": "text/html"})
 
-    with proxied(url, prefix="/team/mlflow", instead=guarded) as proxy:
+    return answer
+
+
+BASIC = "Basic " + base64.b64encode(b"zoe:p@ss").decode("ascii")
+
+
+@pytest.mark.parametrize(
+    ("expected", "right", "wrong", "named"),
+    [
+        (
+            BASIC,
+            {"MLFLOW_TRACKING_USERNAME": "zoe", "MLFLOW_TRACKING_PASSWORD": "p@ss"},
+            {"MLFLOW_TRACKING_USERNAME": "zoe", "MLFLOW_TRACKING_PASSWORD": "pass"},
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        ),
+        (
+            "Bearer t0k3n",
+            {"MLFLOW_TRACKING_TOKEN": "t0k3n"},
+            {"MLFLOW_TRACKING_TOKEN": "token"},
+            "MLFLOW_TRACKING_TOKEN",
+        ),
+    ],
+    ids=["basic", "bearer"],
+)
+def test_credentials_right_wrong_and_none(
+    *,
+    url: str,
+    experiment: str,
+    opened: Callable[..., MlflowStore],
+    expected: str,
+    right: Mapping[str, str],
+    wrong: Mapping[str, str],
+    named: str,
+) -> None:
+    record = sample(experiment)
+    with proxied(url, instead=guarded(expected)) as proxy:
+        with pytest.raises(TrackingRefusedError, match=r"wants credentials \(401\): set MLFLOW_"):
+            opened(proxy.url).check()
+        refused = rf"refused the credentials of {named} \(401\): set MLFLOW_"
+        refusing = opened(proxy.url, wrong)
+        with pytest.raises(TrackingRefusedError, match=refused):
+            refusing.check()
+        with pytest.raises(TrackingRefusedError, match=refused):
+            refusing.put_run(record, None, may_exist=False)
+        with pytest.raises(TrackingRefusedError, match=refused):
+            refusing.pull(experiment, None)
+        assert opened(url).pull(experiment, None).runs == ()
+        allowed = opened(proxy.url, right)
+        allowed.put_run(record, None, may_exist=False)
+        assert allowed.pull(experiment, None).runs == (record,)
+
+
+def test_a_server_behind_a_path_and_a_password(
+    url: str, experiment: str, opened: Callable[..., MlflowStore]
+) -> None:
+    with proxied(url, prefix="/team/mlflow", instead=guarded(BASIC)) as proxy:
         address = f"{proxy.url}/team/mlflow/"
         with pytest.raises(TrackingRefusedError, match=r"wants credentials \(401\): set MLFLOW_"):
             opened(address).check()

@@ -192,7 +192,7 @@ def test_the_same_cells_on_two_machines_count_once_on_the_board(
         assert outcome.code == 0, outcome.text
     assert set(cells_of(url, experiment).values()) == {2}  # both were made, and both are kept
     for project in (here, there):
-        assert len(project.runs(experiment)) in (3, 6)
+        assert 3 <= len(project.runs(experiment)) <= 6  # and what of the other's was there in time
         assert "0/3" in rows(project.run("--leaderboard").text)["v1"]
         assert len(project.runs(experiment)) == 6
 

@@ -9,8 +9,10 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,14 +48,19 @@ class Exchange(BaseHTTPRequestHandler):
 
     @property
     def is_known_host(self) -> bool:
-        """Say whether a server on the loopback takes this ``Host``; Ollama takes local names."""
-        header = self.headers.get("Host", "")
-        host = header.rpartition(":")[0] or header
-        return (
-            host in ("", "localhost")
-            or host.endswith((".localhost", ".local", ".internal"))
-            or host.startswith(("127.", "[::", "0.0.0.0", "10.", "192.168."))
-        )
+        """Say whether a server on the loopback takes this ``Host``, as Ollama's ``allowedHost``.
+
+        It takes addresses of this machine and of private networks, and local names.
+        """
+        header = self.headers.get("Host", "").lower()
+        host = urlsplit(f"//{header}").hostname or ""
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return host in ("", "localhost", socket.gethostname().lower()) or host.endswith(
+                (".localhost", ".local", ".internal")
+            )
+        return address.is_loopback or address.is_private or address.is_unspecified
 
     def log_message(self, *_: object) -> None:
         pass

@@ -208,6 +208,8 @@ class Server:
     runs: list[RunRecord] = field(default_factory=list)
     parents: list[str | None] = field(default_factory=list)
     """Of each run in ``runs``."""
+    makers: list[SessionRecord | None] = field(default_factory=list)
+    """The session that made each run in ``runs``, as far as it was told."""
     scores: dict[str, list[RunScores]] = field(default_factory=dict)
     """By tracking id, in the order of arrival."""
     applies: list[ApplyRecord] = field(default_factory=list)
@@ -255,11 +257,19 @@ class TrackingDouble:
 
         self._call("finish_session", tracking_run_id, put)
 
-    def put_run(self, record: RunRecord, parent: str | None, *, may_exist: bool) -> str:
+    def put_run(
+        self,
+        record: RunRecord,
+        parent: str | None,
+        *,
+        session: SessionRecord | None = None,
+        may_exist: bool,
+    ) -> str:
         def put() -> str:
             if not (may_exist and record in self._server.runs):
                 self._server.runs.append(record)
                 self._server.parents.append(parent)
+                self._server.makers.append(session)
             return f"run-{record.run_id}"
 
         return self._call("put_run", record.run_id, put)

@@ -11,14 +11,12 @@ from sklearn.metrics import cohen_kappa_score
 
 from pytest_tipbench.agreement import (
     Ratings,
-    SelfConsistency,
     Statistic,
     adjacent_rate,
     exact_rate,
     jackknife_interval,
     krippendorff_alpha_ordinal,
     quadratic_weighted_kappa,
-    self_consistency,
 )
 
 if TYPE_CHECKING:
@@ -212,21 +210,6 @@ def test_no_interval_from_perfect_agreement() -> None:
 
 def test_no_interval_from_a_single_unit() -> None:
     assert jackknife_interval(by_judge(a=[1], b=[2]), exact_rate) is None
-
-
-# --- self-consistency -------------------------------------------------------------------------
-
-
-def test_self_consistency_counts_what_was_scored_twice() -> None:
-    earlier = {"tip 1": {"relevance": 4, "tone": 3}, "tip 2": {"relevance": 2}}
-    again = {"tip 1": {"relevance": 4, "tone": 5}, "tip 2": {"tone": 1}, "tip 3": {"tone": 2}}
-    consistency = self_consistency(earlier, again)
-    assert consistency == SelfConsistency(scored=2, agreed=1)
-    assert consistency.rate == 0.5
-
-
-def test_self_consistency_of_nothing_has_no_rate() -> None:
-    assert self_consistency({}, {"tip": {"tone": 1}}).rate is None
 
 
 def test_scipy_is_imported_only_for_an_interval() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,6 +9,7 @@ from pytest_tipbench.bench import Bench, Hooked, counted
 from pytest_tipbench.errors import SourceFileError, UnknownNameError, UserMistakeError
 from pytest_tipbench.records import Outcome
 from pytest_tipbench.safety import serial
+from pytest_tipbench.settings import _worker_count
 from pytest_tipbench.store.ledger import Ledger
 from tests.unit.bench_samples import PROMPTS, FakeProvider, settings
 from tests.unit.board_samples import a_scenario
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Make = Callable[..., Bench]
+
+NOBODY = ("127.0.0.1:9",)
+"""An address at which nothing answers, so that no real server's models are seen."""
 
 
 @pytest.fixture
@@ -45,7 +50,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         )
         made.append(
             Bench(
-                settings(tmp_path, **({"models": ("fake/small",)} | changes)),
+                settings(
+                    tmp_path, **({"models": ("fake/small",), "ollama_host": NOBODY} | changes)
+                ),
                 hooked,
                 say=lambda _line: None,
                 session_id="session",
@@ -113,9 +120,11 @@ def test_what_the_controller_expanded_is_taken_as_it_is(make: Make) -> None:
 
 
 @pytest.mark.parametrize("host", ["ftp://x", "http://x:port"])
-def test_a_host_that_is_none_is_a_mistake(make: Make, host: str) -> None:
-    with pytest.raises(UserMistakeError):
-        make(ollama_host=(host,))
+def test_a_host_that_is_none_is_a_mistake_where_there_are_cells(make: Make, host: str) -> None:
+    bench = make(ollama_host=(host,))
+    assert bench.settle() == []  # a call that only reads the store asks no server
+    with pytest.raises(UserMistakeError, match="Ollama host"):
+        _ = bench.cells
 
 
 # --- the header -------------------------------------------------------------------------------
@@ -136,6 +145,55 @@ def test_the_header_names_the_hosts_where_ollama_is_needed(make: Make) -> None:
     (line,) = [line for line in named if line.startswith("Ollama: ")]
     assert line == "Ollama: http://10.0.0.7:11434, http://gpu:1234"
     assert not [line for line in make().header_lines() if line.startswith("Ollama")]
+
+
+def test_the_header_shows_no_credentials(make: Make) -> None:
+    hosts = ("http://user:secret@127.0.0.1:1", "http://user:secret@127.0.0.1:2")
+    text = "\n".join(make(models=("qwen2.5:0.5b",), ollama_host=hosts).header_lines())
+    assert "Ollama: http://127.0.0.1:1, http://127.0.0.1:2" in text
+    assert "secret" not in text
+
+
+THREE = ("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3")
+SECOND, THIRD = "http://127.0.0.1:2", "http://127.0.0.1:3"
+
+
+@pytest.mark.parametrize(
+    ("workers", "unserved"),
+    [(0, [SECOND, THIRD]), (1, [SECOND, THIRD]), (2, [THIRD]), (3, []), (4, [])],
+)
+def test_the_header_names_hosts_without_a_worker(
+    make: Make, workers: int, unserved: list[str]
+) -> None:
+    bench = make(models=("qwen2.5:0.5b",), ollama_host=THREE, worker_count=workers)
+    reason = "(each host needs a worker of its own, give -n 3)"
+    lines = [line for line in bench.header_lines() if line.startswith("not used")]
+    assert lines == ([f"not used: {', '.join(unserved)} {reason}"] if unserved else [])
+
+
+def test_the_header_says_that_a_child_lets_one_host_serve_alone(make: Make) -> None:
+    models = ("qwen2.5:0.5b", "llamacpp/tiny.gguf")
+    bench = make(models=models, ollama_host=THREE[:2], worker_count=2)
+    assert bench.header_lines()[-1] == (
+        "not used: http://127.0.0.1:2 (beside llama.cpp everything local runs on the first host)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dist", "tx", "count"),
+    [
+        ("load", ["popen", "popen"], 2),
+        ("load", ["3*popen//python=python3", "popen"], 4),
+        ("load", ["ssh=a*b"], 1),
+        ("load", [], 0),
+        ("no", ["popen"], 0),
+    ],
+)
+def test_workers_are_counted_as_xdist_does(dist: str, tx: list[str], count: int) -> None:
+    config: Any = SimpleNamespace(option=SimpleNamespace(dist=dist, tx=tx))
+    assert _worker_count(config) == count
+    without_xdist: Any = SimpleNamespace(option=SimpleNamespace())
+    assert _worker_count(without_xdist) == 0
 
 
 # --- running ----------------------------------------------------------------------------------

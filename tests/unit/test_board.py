@@ -692,6 +692,88 @@ class TestOlderConfigurations:
         assert "rows differ in temperature (0.7, 1.0) and are compared all the same" in notices
 
 
+class TestJudgesOfRows:
+    """Rows are compared whoever judged them; where that was not the same people, it is said."""
+
+    def two_rows(self) -> tuple[list[RunRecord], list[RunRecord]]:
+        return [a_run("a", scenario=s) for s in SIX], [a_run("b", scenario=s) for s in SIX]
+
+    def said(self, board: Board) -> list[str]:
+        return [notice for notice in board.notices if "judges' own" in notice]
+
+    def test_that_differ_are_named(self) -> None:
+        ours, theirs = self.two_rows()
+
+        board = board_of(
+            [*ours, *theirs],
+            [*judged_alike(ours, 4, judge="ada"), *judged_alike(theirs, 2, judge="bob")],
+        )
+
+        assert [row.tier for row in board.ranked] == [1, 2]
+        (said,) = self.said(board)
+        assert said == (
+            "judged by ada in a × v1, by bob in b × v1: "
+            "a difference between these rows may be the judges' own"
+        )
+
+    def test_that_are_more_in_one_row_are_named(self) -> None:
+        ours, theirs = self.two_rows()
+        both = judged_alike([*ours, *theirs], 3, judge="ada")
+
+        board = board_of([*ours, *theirs], [*both, *judged(theirs[0], 5, judge="bob")])
+
+        (said,) = self.said(board)
+        assert said == (
+            "judged by ada, bob in b × v1, by ada in a × v1: "
+            "a difference between these rows may be the judges' own"
+        )
+
+    def test_that_share_the_scenarios_out_are_the_same_in_all_rows(self) -> None:
+        ours, theirs = self.two_rows()
+        early, late = [*ours[:3], *theirs[:3]], [*ours[3:], *theirs[3:]]
+
+        board = board_of(
+            [*early, *late],
+            [*judged_alike(early, 4, judge="ada"), *judged_alike(late, 4, judge="bob")],
+        )
+
+        assert self.said(board) == []
+
+    def test_count_only_where_their_scores_do(self) -> None:
+        ours, theirs = self.two_rows()
+        both = judged_alike([*ours, *theirs[:5]], 3, judge="ada")
+        # Nothing of these counts: of a cell that is still pending; with a criterion left out;
+        # under another rubric; of a tip that no row has, as an anchor is.
+        (pending,) = judged(theirs[5], 5, judge="bob")
+        (partial, _) = judged(theirs[0], 5, 5, judge="bob")
+        partial = partial.model_copy(update={"scores": {"relevance": 5}})
+        elsewhere = judged(theirs[1], 5, 5, judge="bob", rubric=OTHER_RUBRIC)
+        anchors = judged(a_run("anchors", scenario="s01"), 5, 5, judge="bob")
+
+        board = board_of([*ours, *theirs], [*both, pending, partial, *elsewhere, *anchors])
+
+        assert len(board.ranked) == 2
+        assert self.said(board) == []
+
+    def test_of_a_row_that_needed_none_are_not_asked_for(self) -> None:
+        ours, _ = self.two_rows()
+        floor = [a_run("floor", scenario=s, outcome=Outcome.EMPTY) for s in SIX]
+
+        board = board_of([*ours, *floor], judged_alike(ours, 4, judge="ada"))
+
+        assert len(board.ranked) == 2
+        assert self.said(board) == []
+
+    def test_of_a_row_that_is_not_ranked_do_not_matter(self) -> None:
+        ours, theirs = self.two_rows()
+        there = judged_alike(theirs[:2], 2, judge="bob")
+
+        board = board_of([*ours, *theirs], [*judged_alike(ours, 4, judge="ada"), *there])
+
+        assert labels(board.unranked) == ["b × v1"]
+        assert self.said(board) == []
+
+
 class TestUndescribedRuns:
     def test_join_the_configuration_that_agrees(self) -> None:
         whole = a_run(scenario="s01", minutes=1)

@@ -306,7 +306,7 @@ def test_without_a_description_no_run_is_looked_up(tmp_path: Path) -> None:
     ("error", "outcome"),
     [
         (CompletionTimeoutError("600 s have passed"), Outcome.TIMEOUT),
-        (ProviderError("out of memory"), Outcome.PROVIDER_ERROR),
+        (ProviderError("out of memory, no timeout"), Outcome.PROVIDER_ERROR),
         (ProviderUnreachableError("nothing answers"), Outcome.PROVIDER_ERROR),
         (ProviderBusyError("still busy"), Outcome.PROVIDER_ERROR),
         (ModelMissingError("gone", remedy="ollama pull x"), Outcome.PROVIDER_ERROR),
@@ -348,6 +348,45 @@ def test_what_ends_the_session_is_not_taken_for_a_cells_fault(
         a_runner(tmp_path, FakeProvider(complete=raising(error))).run(a_cell())
 
 
+class FromOutside(BaseException):
+    """As pytest's own way to fail a test is no ``Exception``."""
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (FromOutside("Timeout (>2.0s) from\npytest-timeout."), Outcome.TIMEOUT),
+        (FromOutside("the test timed out"), Outcome.TIMEOUT),
+        (FromOutside("enough"), Outcome.PROVIDER_ERROR),
+    ],
+    ids=str,
+)
+def test_what_breaks_in_from_outside_is_recorded_and_goes_on_its_way(
+    tmp_path: Path, error: BaseException, outcome: Outcome
+) -> None:
+    kept: list[RunRecord] = []
+    runner = a_runner(tmp_path, FakeProvider(complete=raising(error)))
+    with pytest.raises(FromOutside) as caught:
+        runner.run(a_cell(), keep_broken_off=kept.append)
+    assert caught.value is error
+    (record,) = kept
+    assert record.outcome is outcome
+    assert record.error == f"FromOutside: {' '.join(str(error).split())}"
+    assert record.fingerprint == a_runner(tmp_path).run(a_cell()).fingerprint
+    assert record.started_at < record.finished_at
+    assert not record.is_measured
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(2), ArithmeticError()], ids=repr)
+def test_what_ends_the_session_leaves_no_record(tmp_path: Path, error: BaseException) -> None:
+    """pytest's exception for it is an ``Exception``, so that it has to be named."""
+    kept: list[RunRecord] = []
+    runner = a_runner(tmp_path, FakeProvider(complete=raising(error)))
+    with pytest.raises(type(error)):
+        runner.run(a_cell(), ends=(ArithmeticError,), keep_broken_off=kept.append)
+    assert kept == []
+
+
 def test_a_provider_that_returns_something_else_fails_this_cell_alone(tmp_path: Path) -> None:
     provider = FakeProvider(complete=lambda _request: None)  # type: ignore[arg-type,return-value]  # the fault
     record = a_runner(tmp_path, provider).run(a_cell())
@@ -370,6 +409,7 @@ def test_memory_that_could_not_be_emptied_is_a_provider_error(tmp_path: Path) ->
         (ProviderUnreachableError("nothing answers"), Outcome.PROVIDER_ERROR),
         (UnsizableModelError("safetensors"), Outcome.PROVIDER_ERROR),
         (CompletionTimeoutError("too slow"), Outcome.TIMEOUT),
+        (TimeoutError("a package's provider waited"), Outcome.TIMEOUT),
         (ValueError("a package's provider"), Outcome.PROVIDER_ERROR),
     ],
     ids=lambda value: type(value).__name__,

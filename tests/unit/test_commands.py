@@ -9,6 +9,7 @@ import pytest
 from pytest_tipbench.commands import Commands, check_commands, read_gates
 from pytest_tipbench.errors import JudgeFileError, UnknownNameError, UserMistakeError
 from pytest_tipbench.keeper import Keeper
+from pytest_tipbench.records import SessionRecord
 from tests.unit.bench_samples import a_cell, a_reference, evaluation, settings
 from tests.unit.board_samples import RUBRIC, a_run, judged
 
@@ -92,11 +93,48 @@ def test_a_bad_gate_is_told_before_anything(
         check_commands(settings(tmp_path, **changes), evaluation(tmp_path))
 
 
+def test_a_limit_on_a_change_from_nothing_is_told_before_anything(tmp_path: Path) -> None:
+    given = settings(tmp_path, max_drop=0.5, named=frozenset({"max_drop"}))
+    with pytest.raises(UserMistakeError, match=r"--max-drop .* --baseline EXPERIMENT"):
+        check_commands(given, evaluation(tmp_path))
+    # The project's standing limit waits for a call that names a baseline.
+    check_commands(settings(tmp_path, max_drop=0.5), evaluation(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "field", ["judge_export", "judge_apply", "record", "ledger", "rubric", "evals"]
+)
+def test_a_report_in_the_place_of_something_else_is_told_before_anything(
+    tmp_path: Path, field: str
+) -> None:
+    target = tmp_path / "there.json"
+    target.write_text("{}", encoding="utf-8")
+    link = tmp_path / "link.json"
+    link.symlink_to(target)
+    value = {"judge_apply": (target,), "evals": tmp_path}.get(field, target)
+    for report in (target, link):
+        with pytest.raises(UserMistakeError, match=r"for something else: name another"):
+            check_commands(
+                settings(tmp_path, **{field: value}, report=(report,)), evaluation(tmp_path)
+            )
+    assert target.read_text(encoding="utf-8") == "{}"
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "folder.md").mkdir()
+    for target in (tmp_path / "file" / "board.md", tmp_path / "folder.md"):
+        with pytest.raises(UserMistakeError, match=r"cannot be written: .* folder"):
+            check_commands(settings(tmp_path, report=(target,)), evaluation(tmp_path))
+    check_commands(settings(tmp_path, report=(tmp_path / "new/er/b.md",)), evaluation(tmp_path))
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_sheet_that_is_not_there_is_told_before_anything(tmp_path: Path) -> None:
     given = settings(tmp_path, judge_apply=(tmp_path / "none.json",))
     with pytest.raises(UserMistakeError, match=r"none\.json: there is no such file"):
         check_commands(given, evaluation(tmp_path))
-    with pytest.raises(UserMistakeError, match="there is no such file"):
+    with pytest.raises(UserMistakeError, match="it is a folder"):
         check_commands(settings(tmp_path, judge_apply=(tmp_path,)), evaluation(tmp_path))
 
 
@@ -181,6 +219,8 @@ def test_what_others_put_into_the_baseline_is_pulled_too_and_trouble_told_once(
         return ["MLflow does not answer", f"{experiment} has an odd run"]
 
     monkeypatch.setattr(Keeper, "pull", pull)
+    before = {"experiment": "before", "run_id": "before"}
+    project.keep(a_run().model_copy(update=before))
     commands = project.commands(baseline="before")
     commands.run()
     assert pulled == ["tip-bench", "before"]
@@ -192,6 +232,14 @@ def test_what_others_put_into_the_baseline_is_pulled_too_and_trouble_told_once(
     pulled.clear()
     project.commands(baseline="tip-bench").run()
     assert pulled == ["tip-bench"]
+
+
+def test_a_baseline_that_nobody_made_is_said_with_the_nearest_names(project: Project) -> None:
+    project.keep(a_run())
+    commands = project.commands(baseline="tip-bnch")
+    (finding,) = commands.run()
+    assert commands.lines == ["--baseline: unknown experiment 'tip-bnch' (did you mean tip-bench?)"]
+    assert [verdict.status for verdict in finding.verdicts] == ["UNDECIDED"]
 
 
 def test_the_report_has_the_comparison(project: Project) -> None:
@@ -337,6 +385,116 @@ def test_one_faulty_sheet_among_several_writes_nothing_and_all_faults_are_told(
 def test_a_sheet_that_went_away_is_one_clear_line(project: Project) -> None:
     with pytest.raises(UserMistakeError, match=r"--judge-apply .*gone\.json: No such file"):
         project.commands(judge_apply=(project.root / "gone.json",)).run()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"models": ("nobody:1b",)},
+        {"prompts": ("v9",)},
+        {"scenarios": ("typo",)},
+    ],
+    ids=str,
+)
+def test_a_mistake_in_what_is_read_afterwards_keeps_the_sheet_out(
+    project: Project, changes: dict[str, Any]
+) -> None:
+    project.keep(a_run())
+    sheet = fill(project.export())
+    with pytest.raises(UnknownNameError):
+        project.commands(judge_apply=(sheet,), **changes).run()
+    assert project.keeper.ledger.judgements() == []
+
+
+def test_one_report_of_two_experiments_keeps_both_sheets_out(project: Project) -> None:
+    project.keep(a_run(), a_run().model_copy(update={"experiment": "another", "run_id": "b" * 32}))
+    sheets = (fill(project.export("a.json")), fill(project.export("b.json", experiment="another")))
+    with pytest.raises(UserMistakeError, match="a report is of one"):
+        project.commands(
+            judge_apply=sheets,
+            report=(project.root / "board.md",),
+            named=frozenset({"judge_apply", "report"}),
+        ).run()
+    assert project.keeper.ledger.judgements() == []
+
+
+def test_a_report_that_fails_takes_nothing_from_the_rest(project: Project) -> None:
+    project.keep(a_run())
+    sheet = fill(project.export())
+    target = project.root / "board.md"
+    target.mkdir()  # since it was looked for
+    commands = project.commands(judge_apply=(sheet,), report=(target,))
+    (finding,) = commands.run()
+    assert finding.board.pending_cells == 0
+    assert len(project.keeper.ledger.judgements()) == 2
+    assert commands.problems == [f"--tipbench-report {target}: cannot be written: Is a directory"]
+
+
+def test_on_githubs_ci_the_summary_gets_the_board(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.keep(a_run())
+    summary = project.root / "summary.md"
+    summary.write_text("# The job\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    commands = project.commands(leaderboard=True)
+    commands.run()
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("# The job\n")
+    assert "`small:1b`" in text
+    assert commands.problems == []
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(project.root / "nowhere/summary.md"))
+    commands.run()
+    (problem,) = commands.problems
+    assert problem.startswith(f"GITHUB_STEP_SUMMARY {project.root}/nowhere/summary.md: not ")
+    assert problem.endswith("No such file or directory")
+
+
+def test_a_report_tells_of_the_sessions_that_made_it(project: Project) -> None:
+    """Not of the machine and the commit that the report is made on."""
+    ledger = project.keeper.ledger
+    for session_id, python in (("one", "3.10.1"), ("two", "3.12.2"), ("idle", "3.13.3")):
+        ledger.add_session(
+            SessionRecord(
+                session_id=session_id,
+                experiment="tip-bench",
+                started_at=a_run().started_at,
+                tipbench_version="0.1.0",
+                environment={"python": python, "system": "Plan 9"},
+            )
+        )
+    project.keep(
+        a_run().model_copy(update={"session_id": "one"}),
+        a_run(scenario="s02").model_copy(update={"session_id": "two"}),
+    )
+    target = project.root / "board.json"
+    project.commands(report=(target,)).run()
+    told = json.loads(target.read_text(encoding="utf-8"))["environment"]
+    assert told == {"python": "3.10.1, 3.12.2", "system": "Plan 9"}
+
+
+def test_a_sheet_has_what_the_board_counts_and_says_what_it_leaves_out(project: Project) -> None:
+    older = [a_run(scenario=name, prompt_text="Old.", minutes=1) for name in ("s01", "s02")]
+    newer = [a_run(scenario=name, tips=[f"new {name}"], minutes=2) for name in ("s01", "s02")]
+    project.keep(*older, *newer)
+    path = project.root / "sheet.json"
+    commands = project.commands(judge_export=path, judge_anchors=0)
+    (finding,) = commands.run()
+    items = json.loads(path.read_text(encoding="utf-8"))["items"]
+    assert sorted(item["tip"] for item in items) == ["new s01", "new s02"]
+    assert finding.board.pending_tips == len(items)
+    assert "not on the sheet, as on the board: 2 cells of older configurations" in commands.lines
+
+
+def test_agreement_is_of_the_selection(project: Project) -> None:
+    project.keep(a_run(), a_run(scenario="s02"))
+    for judge in ("ada", "bob"):
+        sheet = fill(project.export(f"{judge}.json", judge_name=judge))
+        project.commands(judge_apply=(sheet,), judge_name=judge).run()
+    (whole,) = project.commands(leaderboard=True).run()
+    (part,) = project.commands(leaderboard=True, scenarios=("s02",)).run()
+    assert {agreement.tips for agreement in whole.agreements} == {4}
+    assert {agreement.tips for agreement in part.agreements} == {2}
 
 
 def test_apply_comes_before_export_and_export_before_the_board(project: Project) -> None:

@@ -10,6 +10,15 @@ from pathlib import Path
 import pytest
 
 from pytest_tipbench import estimates
+from pytest_tipbench.agreement import (
+    adjacent_rate,
+    exact_rate,
+    jackknife_interval,
+    krippendorff_alpha_ordinal,
+    quadratic_weighted_kappa,
+)
+from pytest_tipbench.diversity import distinct_2, self_similarity, specificity
+from pytest_tipbench.judge.drift import count_agreement, measure_drift
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs"
 
@@ -279,11 +288,10 @@ class TestNearestRank:
 
 
 class TestDocumentation:
-    """The worked example of docs/statistics.md, recomputed from the numbers that it prints."""
+    """The worked examples of docs/statistics.md, recomputed from the numbers that it prints."""
 
-    def test_the_worked_example_is_right(self) -> None:
-        text = (DOCUMENTATION / "statistics.md").read_text(encoding="utf-8")
-        example = text.partition("## A worked example")[2]
+    def test_the_worked_example_of_rows_is_right(self) -> None:
+        example = _example("rows")
         header, *scenarios = _table_in(example, "| scenario |")
         rows = dict(
             zip(
@@ -292,7 +300,6 @@ class TestDocumentation:
                 strict=True,
             )
         )
-        printed = dict(_table_in(example, "| result |")[1:])
 
         difference = estimates.least_significant_difference(list(rows.values()))
         means = {name: estimates.mean_interval(scores) for name, scores in rows.items()}
@@ -312,10 +319,63 @@ class TestDocumentation:
             "a − b, high": pair.high,
             "a − b, sign-flip p": pair.sign_flip_p,
         }
-        assert printed == {
-            name: f"{value:.{len(printed[name].partition('.')[2])}f}"
-            for name, value in computed.items()
+        assert _results_in(example) == _as_printed(computed, example)
+
+    def test_the_worked_example_of_tips_and_judges_is_right(self) -> None:
+        example = _example("tips and judges")
+        tips = [tip for (tip,) in _table_in(example, "| tip |\n")[1:]]
+        short = _table_in(example, "| one | other |")[1]
+        ratings = {
+            tip: {"ada": int(ada), "bob": int(bob)}
+            for tip, ada, bob in _table_in(example, "| tip | ada | bob |")[1:]
         }
+        anchors = [
+            ({"tone": int(given)}, {"tone": int(known)})
+            for _, known, given in _table_in(example, "| anchor |")[1:]
+        ]
+        again = [
+            ({"tone": int(now)}, {"tone": int(before)})
+            for _, before, now in _table_in(example, "| asked again |")[1:]
+        ]
+
+        drift = measure_drift(anchors, ["tone"])
+        scored, agreed = count_agreement(again)
+        kappa_limits = jackknife_interval(ratings, quadratic_weighted_kappa)
+        assert drift is not None
+        assert kappa_limits is not None
+        computed = {
+            "distinct-2": distinct_2(tips),
+            "self-similarity": self_similarity(short),
+            "specificity": specificity({"one": short[:1], "other": short[1:]}),
+            "exact": exact_rate(ratings),
+            "within one point": adjacent_rate(ratings),
+            "kappa": quadratic_weighted_kappa(ratings),
+            "kappa, low": kappa_limits[0],
+            "kappa, high": kappa_limits[1],
+            "alpha": krippendorff_alpha_ordinal(ratings),
+            "mean absolute error": drift.by_criterion["tone"].mean_absolute_error,
+            "bias": drift.by_criterion["tone"].bias,
+            "self-consistency": agreed / scored,
+        }
+        assert _results_in(example) == _as_printed(computed, example)
+
+
+def _example(title: str) -> str:
+    text = (DOCUMENTATION / "statistics.md").read_text(encoding="utf-8")
+    return text.partition(f"## A worked example: {title}\n")[2].partition("\n## ")[0]
+
+
+def _results_in(example: str) -> dict[str, str]:
+    return dict(_table_in(example, "| result |")[1:])
+
+
+def _as_printed(computed: dict[str, float | None], example: str) -> dict[str, str]:
+    """The computed values with as many decimals as the example prints of each."""
+    printed = _results_in(example)
+    return {
+        name: f"{value:.{len(printed[name].partition('.')[2])}f}"
+        for name, value in computed.items()
+    }
 
 
 def _table_in(text: str, first_header: str) -> list[list[str]]:

@@ -114,6 +114,15 @@ class TestGrammar:
         with pytest.raises(UnknownNameError, match=f"unknown gate metric .*{offer}"):
             parse_gate(text, CRITERIA)
 
+    def test_refuses_a_number_that_no_computer_holds(self) -> None:
+        with pytest.raises(UserMistakeError, match="1e999 is too large a number"):
+            parse_gate("composite<=1e999", CRITERIA)
+
+    @pytest.mark.parametrize("text", ["best:lower:composite>=3", "lower: best : tone>=3"])
+    def test_takes_one_prefix(self, text: str) -> None:
+        with pytest.raises(UserMistakeError, match="has two prefixes"):
+            parse_gate(text, CRITERIA)
+
     def test_knows_the_criteria_of_any_rubric(self) -> None:
         assert parse_gate("task fit>=3", ["task fit"]).is_judged
         with pytest.raises(UnknownNameError):
@@ -241,8 +250,24 @@ class TestUndecided:
         runs = [a_run("a", "v1", name) for name in SIX]
         board = a_board(runs, judged_alike(runs[:4], 4))
 
-        assert verdict("composite>=4", board, pending="ignore").status == "PASS"
-        assert verdict("composite>=4.5", board, pending="ignore").status == "FAIL"
+        passed = verdict("composite>=4", board, pending="ignore")
+        assert passed.status == "PASS"
+        assert passed.detail.endswith("; 2 cells pending and left out")
+        failed = verdict("composite>=4.5", board, pending="ignore")
+        assert failed.status == "FAIL"
+        assert failed.detail.endswith("; 2 cells pending and left out")
+
+    @pytest.mark.parametrize("text", ["best:composite>=4", "composite>=4", "usable_rate>=0.1"])
+    def test_by_a_row_made_with_an_older_text_of_its_prompt(self, text: str) -> None:
+        older = [a_run("a", "v1", name, prompt_text="Old.", minutes=1) for name in SIX]
+        newer = [a_run("b", "v1", name, prompt_text="New.", minutes=2) for name in SIX]
+        board = a_board([*older, *newer], judged_alike(older, 5))
+        assert [row.has_older_prompt for row in board.rows if row.model == "a"] == [True]
+
+        result = verdict(text, board)
+
+        assert result.status == "UNDECIDED"
+        assert "made with an older text of prompt v1 (a × v1)" in result.detail
 
     def test_with_nothing_judged_even_where_pending_is_ignored(self) -> None:
         failed = a_run("a", "v1", "s01", outcome=Outcome.EMPTY)

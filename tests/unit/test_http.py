@@ -8,14 +8,14 @@ import re
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from pytest_tipbench import http
 from pytest_tipbench.errors import UserMistakeError
-from pytest_tipbench.http import TransportError, is_loopback, open_client, send
+from pytest_tipbench.http import TransportError, open_client, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,47 +115,6 @@ def trickles(head: bytes, each: bytes) -> Behaviour:
 trickles_headers = trickles(b"HTTP/1.1 200 OK\r\n", b"X-More: yes\r\n")
 trickles_body = trickles(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x")
 trickles_body_without_length = trickles(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x")
-
-
-# --- is_loopback ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://localhost:5000",
-        "http://LOCALHOST",
-        "https://app.localhost/x",
-        "http://127.0.0.1:11434/",
-        "http://127.8.9.1",
-        "http://[::1]:80",
-        "http://[::ffff:127.0.0.1]",
-        "http://0.0.0.0:1",
-        "http://[::]",
-        "http://user:secret@127.0.0.1:1",
-        "127.0.0.1:11434",
-        "localhost",
-    ],
-)
-def test_this_machine_is_loopback(url: str) -> None:
-    assert is_loopback(url)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://example.com",
-        "http://localhost.example.com",
-        "http://10.0.0.1",
-        "http://[fe80::1]",
-        "http://128.0.0.1",
-        "http://127.0.0.1.example.com",
-        "http://[::1",
-        "",
-    ],
-)
-def test_other_machines_are_not_loopback(url: str) -> None:
-    assert not is_loopback(url)
 
 
 # --- what send returns ------------------------------------------------------------------------
@@ -507,25 +466,51 @@ def test_a_restarted_server_is_found_again(serve: Serve) -> None:
             server.client_gone.clear()
 
 
-def test_no_proxy_is_asked_for_this_machine(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy, server = serve(ok), serve(ok)
+def name_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv(name, url)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with open_client(server.url) as client:
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "user:secret@127.0.0.1", "own-name", "OWN-NAME."])
+def test_no_proxy_is_asked_for_this_machine(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    proxy, server = serve(ok), serve(ok)
+    name_proxy(monkeypatch, proxy.url)
+    look_up = socket.getaddrinfo
+
+    def know_own_name(name: Any, *arguments: Any, **keywords: Any) -> Any:
+        text = name.decode() if isinstance(name, bytes) else name
+        return look_up(
+            "127.0.0.1" if text.lower().startswith("own-name") else name, *arguments, **keywords
+        )
+
+    monkeypatch.setattr(socket, "getaddrinfo", know_own_name)
+    port = server.url.rpartition(":")[2]
+    with open_client(f"http://{host}:{port}") as client:
         send(client, "GET", "/", deadline_seconds=5)
     assert (len(proxy.requests), len(server.requests)) == (0, 1)
+
+
+def test_without_a_proxy_no_name_is_looked_up_in_advance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "getproxies", lambda: {"no": "example.com", "ftp": "http://proxy"})
+    monkeypatch.setattr(socket, "getaddrinfo", None)
+    open_client("http://gpu.example").close()
+
+
+def test_what_is_no_url_is_told_without_its_credentials() -> None:
+    with pytest.raises(UserMistakeError, match="'http://host:port' is not a URL") as caught:
+        open_client("http://user:secret@host:port")
+    assert "secret" not in str(caught.value)
 
 
 def test_the_environments_proxy_is_asked_for_others(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = serve(ok)
-    monkeypatch.setenv("HTTP_PROXY", proxy.url)
-    monkeypatch.setenv("http_proxy", proxy.url)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    name_proxy(monkeypatch, proxy.url)
     with open_client("http://192.0.2.1") as client:  # an address for documentation, RFC 5737
         assert send(client, "GET", "/x", deadline_seconds=5).text == "ok"
     assert proxy.requests[0].startswith(b"GET http://192.0.2.1/x HTTP/1.1")

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_tipbench.board_rows import newest_judgements
 from pytest_tipbench.errors import JudgeFileError
+from pytest_tipbench.judge.anchors import anchors_sha256
 from pytest_tipbench.judge.apply import AppliedSheet, check_sheet, experiment_of
 from pytest_tipbench.judge.files import sealed, sheet_json
 from pytest_tipbench.judge.reading import read_sheet
 from pytest_tipbench.judgement_records import Criterion
+from pytest_tipbench.store.ledger import Ledger
 from tests.unit.judge_samples import (
     APPLIED_AT,
     EXPORTED_AT,
@@ -78,6 +81,14 @@ def faults_of(document: object, **arguments: Any) -> tuple[str, ...]:
         check(document, **arguments)
     assert caught.value.path == PATH
     return caught.value.faults
+
+
+def ids_of(applied: AppliedSheet) -> list[str]:
+    return [judgement.judgement_id for judgement in applied.judgements]
+
+
+def rate(document: dict[str, Any], relevance: int) -> None:
+    score(document, lambda _: (relevance, 3, 3))
 
 
 @pytest.fixture
@@ -177,10 +188,30 @@ class TestIdentity:
         assert first.apply is not None
         assert again.apply is not None
         assert again.apply.apply_id == first.apply.apply_id
-        assert [j.judgement_id for j in again.judgements] == [
-            j.judgement_id for j in first.judgements
-        ]
-        assert again.lines == first.lines
+        assert again.judgements == first.judgements
+        assert (first.judgements_new, again.judgements_new) == (12, 0)
+        assert again.lines[0] == "judged by ada: tips scored: 12, none of them new"
+        assert again.lines[1:] == first.lines[1:]
+
+    def test_on_a_machine_that_does_not_know_of_it_yet_it_is_the_same_too(
+        self, document: dict[str, Any]
+    ) -> None:
+        here, there = check(document), check(document, later=timedelta(hours=1))
+        assert here.apply is not None
+        assert there.apply is not None
+        assert here.apply.apply_id == there.apply.apply_id
+        assert ids_of(here) == ids_of(there)
+
+    def test_what_another_machine_has_of_it_is_completed_by_the_same(
+        self, document: dict[str, Any]
+    ) -> None:
+        whole = check(document)
+        completed = check(document, prior=whole.judgements[:5], later=timedelta(hours=1))
+        assert whole.apply is not None
+        assert completed.apply is not None
+        assert ids_of(completed) == ids_of(whole)
+        assert completed.apply.apply_id == whole.apply.apply_id
+        assert completed.lines[0] == "judged by login: tips scored: 12, 7 of them new"
 
     @pytest.mark.parametrize(
         "edit",
@@ -201,6 +232,83 @@ class TestIdentity:
         assert first.apply is not None
         assert changed.apply is not None
         assert first.apply.apply_id != changed.apply.apply_id
+
+    def test_a_correction_that_is_taken_back_is_kept(
+        self, plain: dict[str, Any], tmp_path: Path
+    ) -> None:
+        applied = []
+        with Ledger.open(tmp_path / "ledger.db") as ledger:
+            for days, relevance in enumerate((5, 2, 5, 5)):
+                rate(plain, relevance)
+                sheet = check(plain, prior=ledger.judgements(), later=timedelta(days=days))
+                assert sheet.apply is not None
+                new = ledger.add_apply(sheet.apply, sheet.judgements)
+                assert new == sheet.judgements_new == (12 if days < 3 else 0)
+                said = {given.scores["relevance"] for given in newest_judgements(sheet.judgements)}
+                current = ledger.current_judgements(RUBRIC.sha256)
+                assert {given.scores["relevance"] for given in current} == said == {relevance}
+                applied.append(sheet)
+            assert len(ledger.judgements()) == 3 * 12
+            assert len(ledger.applies("garden")) == 3
+        first, second, third, again = applied
+        assert len({*ids_of(first), *ids_of(second), *ids_of(third)}) == 36
+        assert again.judgements == third.judgements
+
+    def test_only_what_is_corrected_is_new(self, plain: dict[str, Any]) -> None:
+        score(plain, lambda _: (3, 3, 3))
+        first = check(plain)
+        plain["items"][4]["scores"]["tone"] = 5
+        corrected = check(plain, prior=first.judgements, later=timedelta(days=1))
+        both = zip(corrected.judgements, first.judgements, strict=True)
+        assert [number for number, (new, old) in enumerate(both) if new is not old] == [4]
+        assert corrected.lines[0] == "judged by login: tips scored: 12, 1 of them new"
+
+    def test_the_same_correction_on_two_machines_is_one(self, plain: dict[str, Any]) -> None:
+        score(plain, lambda _: (3, 3, 3))
+        first = check(plain).judgements
+        score(plain, lambda _: (4, 3, 3))
+        here = check(plain, prior=first, later=timedelta(days=1))
+        there = check(plain, prior=first, later=timedelta(days=2))
+        assert here.apply is not None
+        assert there.apply is not None
+        assert ids_of(here) == ids_of(there)
+        assert here.apply.apply_id == there.apply.apply_id
+
+    def test_two_variants_of_a_sheet_applied_in_either_order_leave_the_last_word(
+        self, plain: dict[str, Any]
+    ) -> None:
+        for order in ((5, 2), (2, 5)):
+            prior: tuple[Judgement, ...] = ()
+            for days, relevance in enumerate(order):
+                rate(plain, relevance)
+                prior += check(plain, prior=prior, later=timedelta(days=days)).judgements
+            said = newest_judgements(prior)
+            assert {given.scores["relevance"] for given in said} == {order[-1]}
+
+    def test_a_correction_is_the_newest_although_another_machines_clock_went_ahead(
+        self, plain: dict[str, Any]
+    ) -> None:
+        rate(plain, 5)
+        ahead = check(plain, later=timedelta(hours=1)).judgements
+        rate(plain, 2)
+        corrected = check(plain, prior=ahead).judgements
+        said = newest_judgements([*corrected, *ahead])
+        assert {given.scores["relevance"] for given in said} == {2}
+
+    def test_what_another_sheet_said_since_stays_when_this_one_comes_again(
+        self, plain: dict[str, Any]
+    ) -> None:
+        rate(plain, 5)
+        first = check(plain).judgements
+        since = make_judgement(
+            SCENARIOS[0],
+            TIPS[0],
+            judge="login",
+            scores=(1, 1, 1),
+            judged_at=APPLIED_AT + timedelta(1),
+        )
+        again = check(plain, prior=[*first, since], later=timedelta(days=2))
+        assert again.judgements == first
 
     def test_another_sheet_is_another_judgement(self) -> None:
         identities = set()
@@ -267,6 +375,18 @@ class TestJudge:
         assert faults_of(document, login_name="") == (
             "judge is empty: write a name there, or give one with --judge-name",
         )
+
+    def test_a_name_has_at_most_100_characters(self, document: dict[str, Any]) -> None:
+        document["judge"] = "a" * 100
+        assert check(document).judge == "a" * 100
+        document["judge"] = "a" * 101
+        (fault,) = faults_of(document)
+        assert fault.startswith('judge: "aaaa')
+        assert fault.endswith("… has 101 characters, a name has at most 100")
+        assert faults_of(document, judge_name="b" * 5000)[0].endswith(
+            "has 5000 characters, a name has at most 100"
+        )
+        assert check(document, judge_name="bob").judge == "bob"
 
     def test_the_named_one_before_the_files_is_said(self, document: dict[str, Any]) -> None:
         document["judge"] = "bob"
@@ -351,6 +471,19 @@ class TestFaults:
             "undo it, or score a fresh export"
         )
 
+    @pytest.mark.parametrize("scores", [None, [1, 2, 3], "x", 3, True])
+    def test_scores_that_are_no_object(self, document: dict[str, Any], scores: object) -> None:
+        first, second, third = document["items"][:3]
+        first["scores"] = scores
+        del second["scores"]
+        third["scores"]["tone"] = 9
+        no_object = "scores is not an object with a score for each criterion"
+        assert faults_of(document) == (
+            f"item {first['id']}: {no_object}",
+            f"item {second['id']}: {no_object}",
+            f"item {third['id']}: tone is 9, outside 1 to 5",
+        )
+
     def test_an_unknown_id(self, document: dict[str, Any]) -> None:
         document["items"][2]["id"] = "feedfacefeedface"
         unknown, _ = faults_of(document)
@@ -405,6 +538,17 @@ class TestFaults:
 
 
 class TestDrift:
+    def test_the_anchors_that_it_was_measured_by_are_told(self, document: dict[str, Any]) -> None:
+        apply = check(document).apply
+        assert apply is not None
+        assert apply.anchors_sha256 == anchors_sha256(ANCHORS)
+
+    def test_without_anchors_there_is_no_hash_of_them(self, plain: dict[str, Any]) -> None:
+        score(plain, lambda _: (3, 3, 3))
+        apply = check(plain, anchors=()).apply
+        assert apply is not None
+        assert apply.anchors_sha256 is None
+
     @staticmethod
     def lenient(document: dict[str, Any], scores: tuple[int, int, int]) -> None:
         score(document, lambda tip: scores if tip.startswith("Known") else (3, 3, 3))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 
@@ -18,6 +19,7 @@ from pytest_tipbench.judgement_records import (
     Rubric,
     TipKey,
 )
+from pytest_tipbench.records import jsonable
 from tests.unit.judge_samples import make_run, make_scenario
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=timezone.utc)
@@ -114,25 +116,53 @@ def test_the_newest_judgement_of_a_judge_counts_and_others_tips_and_rubrics_do_n
     assert (agreement.tips, agreement.exact_rate) == (1, 1.0)
 
 
-def test_the_history_of_drift_is_told_oldest_first() -> None:
-    def apply(judge: str, days: int) -> ApplyRecord:
-        return ApplyRecord(
-            apply_id=judge,
-            experiment="e",
-            sheet_nonce="n",
-            judge=judge,
-            rubric_version="tip-v1",
-            rubric_sha256="0",
-            applied_at=NOW + timedelta(days=days),
-            judgements=7,
-            anchors_scored=3,
-            drift={"relevance": CriterionDrift(mean_absolute_error=0.5, bias=-0.25)},
-            drift_mean_absolute_error=0.5,
-        )
+def applied(judge: str, days: int, anchors_sha256: str | None = None) -> ApplyRecord:
+    return ApplyRecord(
+        apply_id=judge,
+        experiment="e",
+        sheet_nonce="n",
+        judge=judge,
+        rubric_version="tip-v1",
+        rubric_sha256="0",
+        applied_at=NOW + timedelta(days=days),
+        judgements=7,
+        anchors_scored=3,
+        drift={"relevance": CriterionDrift(mean_absolute_error=0.5, bias=-0.25)},
+        drift_mean_absolute_error=0.5,
+        anchors_sha256=anchors_sha256,
+    )
 
-    lines = drift_history_lines([apply("ben", 2), apply("ada", 1)])
+
+def test_the_history_of_drift_is_told_oldest_first() -> None:
+    lines = drift_history_lines([applied("ben", 2), applied("ada", 1)])
     assert lines[0] == "drift so far:"
     assert "ada scored 7 tips (tip-v1)" in lines[1]
     assert "mean absolute error 0.50" in lines[2]
     assert "ben scored 7 tips" in lines[3]
     assert drift_history_lines([]) == []
+
+
+@pytest.mark.parametrize(
+    ("hashes", "changes_before"),
+    [
+        (["a1", "a1"], []),
+        ([None, "a1", "a1"], []),  # what was before is not known
+        (["a1", "b2", "b2", "a1"], [1, 3]),
+        (["a1", None, "a1"], []),  # a project without its anchors for a while
+        (["a1", None, "b2"], [2]),
+    ],
+)
+def test_the_history_says_where_the_anchors_changed(
+    hashes: list[str | None], changes_before: list[int]
+) -> None:
+    history = [applied(f"judge{day}", day, sha256) for day, sha256 in enumerate(hashes)]
+    lines = drift_history_lines(history)
+    change = "the anchors changed here: drift before and after is not comparable"
+    following = [after for line, after in pairwise(lines) if line == change]
+    assert [line.split()[2] for line in following] == [f"judge{day}" for day in changes_before]
+
+
+def test_a_record_of_before_the_hash_was_kept_can_be_read() -> None:
+    old = jsonable(applied("ada", 1, "a1"))
+    del old["anchors_sha256"]
+    assert ApplyRecord.model_validate(old).anchors_sha256 is None

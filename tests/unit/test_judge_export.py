@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tipbench.judge.files import Sheet
-    from pytest_tipbench.judgement_records import Judgement
-    from pytest_tipbench.records import RunRecord, Scenario
+    from pytest_tipbench.judgement_records import Anchor, Judgement
+    from pytest_tipbench.records import RunRecord
 
 SCENARIOS = tuple(make_scenario(f"s{number:02}") for number in range(6))
 
@@ -48,17 +48,19 @@ def try_export(
     judgements: Sequence[Judgement] = (),
     judge_name: str | None = None,
     limit: int | None = None,
+    anchors: Sequence[Anchor] = (),
+    anchor_count: int = 0,
 ) -> SheetBuild:
     return build_sheet(
         experiment="garden",
         runs=runs,
         judgements=judgements,
         rubric=RUBRIC,
-        anchors=(),
+        anchors=anchors,
         judge=judge_name or "login",
         judge_name_for_pending=judge_name,
         limit=limit,
-        anchor_count=0,
+        anchor_count=anchor_count,
         nonce=NONCE,
         exported_at=EXPORTED_AT,
     )
@@ -121,6 +123,12 @@ class TestWhatIsPending:
         assert build.pending_count == 2
         assert build.sheet.judge == "ada"
         assert set(tips(1, 2)) <= set(texts(build.sheet))
+
+    def test_a_name_that_no_sheet_may_come_back_with_is_refused(self) -> None:
+        runs = [make_run(SCENARIOS[0], tips(0, 1))]
+        assert export(runs, judge_name="a" * 100).judge == "a" * 100
+        with pytest.raises(UserMistakeError, match=r"--judge-name .*a name has at most 100"):
+            export(runs, judge_name="a" * 101)
 
     def test_without_a_name_the_judge_is_left_to_fill(self) -> None:
         assert export([make_run(SCENARIOS[0], tips(0, 1))], judge="login").judge is None
@@ -192,7 +200,11 @@ class TestLimit:
         ]
         assert (build.pending_count, build.exported_count) == (30, 10)
         assert build.notices == ()
-        assert blocks(build.sheet) == blocks(export(runs))[:2]
+
+    def test_which_scenarios_hangs_on_the_nonce(self) -> None:
+        runs = [make_run(scenario, tips(0, 5)) for scenario in SCENARIOS]
+        drawn = {blocks(export(runs, limit=5, nonce=f"n{n}"))[0] for n in range(60)}
+        assert drawn == {scenario.id for scenario in SCENARIOS}
 
     def test_a_smaller_scenario_that_fits_is_taken(self) -> None:
         runs = [make_run(SCENARIOS[0], tips(0, 9)), make_run(SCENARIOS[1], tips(0, 2))]
@@ -240,20 +252,22 @@ class TestAnchors:
         assert len(draws) == 6  # all pairs of four scenarios
 
     def test_fewer_than_asked_for_are_said(self) -> None:
-        build = build_sheet(
-            experiment="garden",
-            runs=self.runs[:1],
-            judgements=(),
-            rubric=RUBRIC,
-            anchors=self.anchors,
-            judge=None,
-            judge_name_for_pending=None,
-            limit=None,
-            anchor_count=5,
-            nonce=NONCE,
-            exported_at=EXPORTED_AT,
+        def notices(anchors: Sequence[Anchor], asked: int = 5) -> tuple[str, ...]:
+            return try_export(self.runs[:1], anchors=anchors, anchor_count=asked).notices
+
+        few = "the scenarios on the sheet have no more"
+        assert notices(self.anchors) == (f"3 of 5 anchors: {few}",)
+        assert notices(self.anchors[:2]) == (f"2 of 5 anchors: {few}; measuring drift takes 3",)
+        assert notices(self.anchors[:2], 2) == ()
+        assert notices(self.anchors[3:]) == (
+            "no anchors: the scenarios on the sheet have none, so drift is not measured",
         )
-        assert build.notices == ("3 of 5 anchors: the scenarios on the sheet have no more",)
+
+    def test_where_the_project_has_none_at_all_that_is_said(self) -> None:
+        assert try_export(self.runs, anchor_count=5).notices == (
+            "no anchors: there is no anchors.toml beside the scenarios, so drift is not measured",
+        )
+        assert try_export(self.runs, anchor_count=0).notices == ()
 
     def test_one_that_is_a_real_tip_is_left_out(self) -> None:
         anchors = [make_anchor(SCENARIOS[0], tip) for tip in tips(0, 2)]
@@ -304,17 +318,16 @@ class TestAnchors:
 
 
 class TestRepeats:
-    def repeated(self, judged: int, judge: str | None = "ada", **more: Scenario) -> list[str]:
-        scenario = more.get("scenario", SCENARIOS[0])
+    def repeated(self, judged: int, judge: str | None = "ada") -> list[str]:
         runs = [make_run(SCENARIOS[0], tips(0, 40)), make_run(SCENARIOS[1], tips(100, 40))]
-        judgements = [make_judgement(scenario, tip) for tip in tips(0, judged)]
+        judgements = [make_judgement(SCENARIOS[0], tip) for tip in tips(0, judged)]
         judgements += [make_judgement(SCENARIOS[1], tip) for tip in tips(100, 40)]
         sheet = export(runs, judgements=judgements, judge=judge)
         return [tip for tip in texts(sheet) if tip in tips(0, judged) + tips(100, 40)]
 
-    @pytest.mark.parametrize(("judged", "expected"), [(0, 0), (1, 1), (10, 1), (11, 2), (30, 3)])
+    @pytest.mark.parametrize(("judged", "expected"), [(1, 1), (10, 1), (11, 2), (30, 3)])
     def test_a_tenth_of_what_the_judge_has_scored(self, judged: int, expected: int) -> None:
-        # The 40 tips of the other scenario are judged too, but it is not on the sheet.
+        # The 40 tips of the other scenario are judged too, but this one has enough.
         repeated = self.repeated(judged)
         assert len(repeated) == expected
         assert set(repeated) <= set(tips(0, judged))
@@ -332,6 +345,115 @@ class TestRepeats:
             for tip in texts(export(runs, judgements=judgements, judge="ada", nonce=f"n{n}"))
         }
         assert drawn == set(tips(0, 11))
+
+
+class TestRepeatsOfOtherScenarios:
+    """Of a sheet whose scenarios the judge has scored nothing of."""
+
+    @staticmethod
+    def sheet(
+        judged: Sequence[int],
+        pending: int,
+        *,
+        judge: str = "ada",
+        nonce: str = NONCE,
+        anchors: Sequence[Anchor] = (),
+    ) -> Sheet:
+        """Export tips of s00 alone; of s01, s02 ... so many are judged, and none is pending."""
+        runs = [make_run(SCENARIOS[0], tips(0, pending))]
+        judgements = []
+        for scenario, count in zip(SCENARIOS[1:], judged, strict=False):
+            runs.append(make_run(scenario, tips(100, count)))
+            judgements += [make_judgement(scenario, tip) for tip in tips(100, count)]
+        return export(
+            runs,
+            judgements=judgements,
+            judge=judge,
+            nonce=nonce,
+            anchors=anchors,
+            anchor_count=len(anchors),
+        )
+
+    @pytest.mark.parametrize(
+        ("judged", "pending", "expected"),
+        [
+            (0, 60, 0),
+            (1, 60, 1),  # a tenth of what was judged, rounded up
+            (20, 60, 2),
+            (61, 60, 6),  # no more than a tenth of what is pending
+            (61, 61, 7),
+            (500, 5, 1),
+        ],
+    )
+    def test_a_tenth_of_what_was_judged_and_of_what_is_pending_at_most(
+        self, judged: int, pending: int, expected: int
+    ) -> None:
+        counts = Counter(item.scenario.id for item in self.sheet([judged], pending).items)
+        assert counts == Counter(
+            {"s00": pending, "s01": expected} if expected else {"s00": pending}
+        )
+
+    def test_only_of_the_same_judge(self) -> None:
+        assert blocks(self.sheet([40], 40, judge="bob")) == ["s00"]
+
+    def test_one_scenario_after_another_so_that_they_stand_as_small_blocks(self) -> None:
+        # min(5 * 20, 60) / 10 = 6 repeats: all of one scenario.
+        drawn = Counter(
+            tuple(sorted(set(blocks(self.sheet([20] * 5, 60, nonce=f"n{n}"))))) for n in range(60)
+        )
+        assert set(drawn) == {("s00", scenario.id) for scenario in SCENARIOS[1:]}
+
+    def test_the_next_scenario_where_one_is_too_small(self) -> None:
+        # 12 judged, so ceil(12 / 10) = 2 repeats: of one scenario where it has two, else of two.
+        wide = Counter(i.scenario.id for i in self.sheet([4, 4, 4], 60).items)
+        assert sorted(wide.values()) == [2, 60]
+        narrow = {
+            tuple(sorted(Counter(i.scenario.id for i in sheet.items).values()))
+            for sheet in (self.sheet([1, 1, 1, 9], 60, nonce=f"n{n}") for n in range(20))
+        }
+        assert narrow == {(2, 60), (1, 1, 60)}
+
+    def test_which_ones_hangs_on_the_nonce(self) -> None:
+        drawn = {
+            item.tip
+            for n in range(100)
+            for item in self.sheet([10], 5, nonce=f"n{n}").items
+            if item.scenario.id == "s01"
+        }
+        assert drawn == set(tips(100, 10))
+        assert self.sheet([10], 5) == self.sheet([10], 5)
+
+    def test_their_scenarios_have_anchors_too(self) -> None:
+        anchors = [make_anchor(scenario, "Known advice.") for scenario in SCENARIOS[:2]]
+        known = [
+            i.scenario.id for i in self.sheet([10], 10, anchors=anchors).items if "Kn" in i.tip
+        ]
+        assert sorted(known) == ["s00", "s01"]
+
+    def test_their_block_stands_anywhere(self) -> None:
+        # Five scenarios are pending and one fits; the repeat's block is the first of the two on
+        # half the sheets: 100 of 200, deviation sqrt(200 / 4) = 7. Were scenarios picked and placed
+        # by one draw, it would be first on a sixth of them.
+        runs = [make_run(scenario, tips(0, 5)) for scenario in SCENARIOS]
+        judgements = [make_judgement(SCENARIOS[5], tip) for tip in tips(0, 5)]
+        first = 0
+        for n in range(200):
+            sheet = export(runs, judgements=judgements, judge="ada", limit=5, nonce=f"n{n}")
+            assert len(sheet.items) == 5 + 1
+            first += blocks(sheet)[0] == "s05"
+        assert 70 < first < 130
+
+    def test_they_cannot_be_told_from_tips(self) -> None:
+        documents = document_of(self.sheet([10], 10))["items"]
+        shapes = {
+            (tuple(d), len(d["id"]), tuple(d["scores"].items()), d["note"]) for d in documents
+        }
+        assert len(shapes) == 1
+
+    def test_whoever_has_the_runs_knows_them(self) -> None:
+        ids = {item.id for item in self.sheet([10], 10).items}
+        made = [(SCENARIOS[0], tips(0, 10)), (SCENARIOS[1], tips(100, 10))]
+        assert ids < {item_id(NONCE, s.sha256, tip) for s, known in made for tip in known}
 
 
 def hashes_of(text: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from pytest_tipbench.judge.files import (
     Sheet,
@@ -43,12 +44,49 @@ def faults_of(document: object) -> tuple[str, ...]:
     return read_sheet(to_bytes(document)).faults
 
 
+def schema_errors(document: object) -> list[str]:
+    """Return where the shipped schema does not hold, by a validator that is not ours."""
+    Draft202012Validator.check_schema(sheet_schema())
+    errors = Draft202012Validator(sheet_schema()).iter_errors(document)
+    return [error.json_path for error in errors]
+
+
 class TestFormat:
     def test_the_shipped_schema_is_the_models(self) -> None:
         # When this fails, write the right-hand side to judge/tipbench-judge-1.schema.json; a
         # change that refuses older sheets needs another schema name.
         dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
         assert sheet_schema() == {**dialect, **Sheet.model_json_schema()}
+
+    @pytest.mark.parametrize("scores", [None, (1, 3, 5)])
+    def test_an_export_is_valid_by_the_schema_blank_and_scored(
+        self, document: dict[str, Any], scores: tuple[int, int, int] | None
+    ) -> None:
+        if scores is not None:
+            score(document, lambda _: scores)
+            document["judge"] = "Zoë"
+        assert schema_errors(document) == []
+
+    @pytest.mark.parametrize(
+        ("edit", "where"),
+        [
+            (lambda d: d["items"][1]["scores"].update(tone="4"), "$.items[1].scores.tone"),
+            (lambda d: d["items"][1]["scores"].update(tone=3.7), "$.items[1].scores.tone"),
+            (lambda d: d["items"][1]["scores"].update(tone=True), "$.items[1].scores.tone"),
+            (lambda d: d["items"][1].update(scores=None), "$.items[1].scores"),
+            (lambda d: d["items"][1].pop("scores"), "$.items[1]"),
+            (lambda d: d["items"][1].update(model="x"), "$.items[1]"),
+            (lambda d: d.update(schema="tipbench-judge/2"), "$.schema"),
+            (lambda d: d.update(exported_at=None), "$.exported_at"),
+            (lambda d: d["rubric"]["scale"].pop(), "$.rubric.scale"),
+        ],
+    )
+    def test_what_apply_refuses_the_schema_refuses(
+        self, document: dict[str, Any], edit: Callable[[dict[str, Any]], None], where: str
+    ) -> None:
+        edit(document)
+        assert schema_errors(document) == [where]
+        assert faults_of(document)
 
     def test_the_file_has_the_keys_of_the_format_in_their_order(
         self, document: dict[str, Any]

@@ -44,6 +44,21 @@ def test_the_gates_are_a_suite_of_their_own_beside_pytests(tmp_path: Path) -> No
     assert undecided.get("type") == "UNDECIDED"
 
 
+def test_no_name_breaks_the_file(tmp_path: Path) -> None:
+    """XML 1.0 has no place for most controls, and UTF-8 none for a lone surrogate."""
+    path = tmp_path / "junit.xml"
+    path.write_text('<testsuites><testsuite name="pytest" /></testsuites>', encoding="utf-8")
+    odd = Verdict(name="\x1b[2J\ud800>=1", status="FAIL", detail="\x00 \ufffe 網")
+    add_gates(path, [("a\x07b", odd), ("a\x07b", PASSED)])
+    pytests, gates = ET.parse(path).getroot()
+    assert pytests.get("name") == "pytest"
+    assert [case.get("classname") for case in gates] == ["tipbench.a␇b"] * 2
+    assert gates[0].get("name") == "␛[2J[U+D800]>=1"
+    failure = gates[0].find("failure")
+    assert failure is not None
+    assert "網" in (failure.text or "")
+
+
 def test_without_a_gate_the_file_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "junit.xml"
     path.write_text("<testsuites />", encoding="utf-8")

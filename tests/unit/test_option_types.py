@@ -21,7 +21,9 @@ def test_numbers() -> None:
     assert types.integer("7") == 7
     assert types.number("0.5") == 0.5
     assert types.at_least(1, types.integer)("1") == 1
+    assert types.at_most(9, types.integer)("9") == 9
     assert types.above(0, types.number)("0.1") == 0.1
+    assert types.at_least(1, types.at_most(3, types.integer))("2") == 2
 
 
 @pytest.mark.parametrize("text", ["x", "1.5", ""])
@@ -39,6 +41,8 @@ def test_what_is_no_finite_number_is_refused(text: str) -> None:
 def test_bounds_name_the_rule() -> None:
     with pytest.raises(ArgumentTypeError, match="must be at least 1, got 0"):
         types.at_least(1, types.integer)("0")
+    with pytest.raises(ArgumentTypeError, match="must be at most 9, got 10"):
+        types.at_most(9, types.integer)("10")
     with pytest.raises(ArgumentTypeError, match="must be above 0, got 0"):
         types.above(0, types.number)("0")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentTypeError
 
 import pytest
 
@@ -58,6 +59,40 @@ def test_a_default_is_one_that_the_option_would_take(option: Option) -> None:
     assert option.parse(str(option.default)) == option.default
 
 
+NUMBERS = {option.flag for option in OPTIONS if option.ini in {"int", "float"}}
+
+
+@pytest.mark.parametrize("flag", sorted(NUMBERS))
+@pytest.mark.parametrize("absurd", ["9" * 300, "-" + "9" * 300])
+def test_no_absurd_number_passes(flag: str, absurd: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"must be (at most|at least|above)"):
+        BY_FLAG[flag].parse(absurd)
+
+
+@pytest.mark.parametrize(
+    ("flag", "largest"),
+    [
+        ("--n-tips", 100),
+        ("--repeats", 1_000),
+        ("--seed", 2_147_483_647),
+        ("--num-ctx", 2_147_483_647),
+        ("--num-predict", 2_147_483_647),
+        ("--completion-timeout", 7 * 24 * 60 * 60),
+        ("--lock-timeout", 7 * 24 * 60 * 60),
+    ],
+)
+def test_the_largest_value_passes_and_one_more_does_not(flag: str, largest: int) -> None:
+    assert BY_FLAG[flag].parse(str(largest)) == largest
+    with pytest.raises(ArgumentTypeError, match=f"must be at most {largest}, got {largest + 1}"):
+        BY_FLAG[flag].parse(str(largest + 1))
+
+
+def test_every_seed_of_every_repeat_is_one_that_llama_cpp_takes() -> None:
+    """``LLAMA_DEFAULT_SEED`` of ``llama.h``, 0xFFFFFFFF, is no seed: it asks for a random one."""
+    seed, repeats = (BY_FLAG[flag].parse for flag in ("--seed", "--repeats"))
+    assert seed("2147483647") + repeats("1000") - 1 < 0xFFFFFFFF
+
+
 @pytest.mark.parametrize(
     ("flag", "fact"),
     [
@@ -104,6 +139,14 @@ def test_the_help_groups_them_and_ends_well(pytester: pytest.Pytester) -> None:
         (["--record", "x.txt"], "argument --record: expected a file ending in .jsonl"),
         (["--judge-limit", "0"], "argument --judge-limit: must be at least 1, got 0"),
         (["--completion-timeout", "0"], "argument --completion-timeout: must be above 0, got 0"),
+        (
+            ["--completion-timeout", "1e300"],
+            "argument --completion-timeout: must be at most 604800",
+        ),
+        (
+            ["--num-ctx", "99999999999"],
+            "argument --num-ctx: must be at most 2147483647, got 999999",
+        ),
         (["--experiment", " "], "argument --experiment: expected a text, got an empty one"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,15 +12,20 @@ from pytest_tipbench.errors import (
     ProviderUnreachableError,
     SourceFileError,
     UnsizableModelError,
+    UserMistakeError,
 )
 from pytest_tipbench.preflight import admit_cells
+from pytest_tipbench.providers.ollama import OllamaProvider
 from pytest_tipbench.records import ModelDescription, PromptVersion
+from pytest_tipbench.safety import emptiness
 from pytest_tipbench.safety.serial import MEMORY, MemoryLocks
+from tests.ollama_double import OllamaDouble
 from tests.unit.bench_samples import FakeProvider
+from tests.unit.machine_samples import Machine, machine
 from tests.unit.test_bench import make
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pytest_tipbench.bench import Bench
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
     Make = Callable[..., Bench]
 
-__all__ = ["make"]
+__all__ = ["machine", "make"]
 
 
 def describing(**facts: Any) -> Callable[[ModelReference], ModelDescription]:
@@ -69,7 +75,7 @@ def is_free(tmp_path: Path) -> bool:
 
 
 def test_admitted_models_are_described_and_the_memory_is_held(make: Make, tmp_path: Path) -> None:
-    bench = make(models=("fake/a", "fake/b"))
+    bench = make(models=("fake/a", "fake/b"), n_tips=2)
     locks = admit(bench)
     assert set(bench.descriptions) == {"fake/a", "fake/b"}
     assert not is_free(tmp_path)
@@ -162,3 +168,79 @@ def test_only_models_of_selected_cells_are_asked_for(make: Make) -> None:
     bench = make(provider, models=("fake/a", "fake/b"))
     admit_cells(bench, bench.cells[:1], lambda _line: None).release()
     assert provider.described == ["fake/a"]
+
+
+# --- Ollama beside llama.cpp ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def ollama() -> Iterator[OllamaDouble]:
+    with OllamaDouble() as double:
+        yield double
+
+
+def test_a_model_of_others_beside_a_child_is_waited_for(
+    make: Make, ollama: OllamaDouble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(emptiness, "GIVE_UP_AFTER_SECONDS", 0.3)
+    ollama.load_foreign("gemma3:4b")
+    with pytest.raises(UserMistakeError, match=r"gemma3:4b is still resident .* --evict"):
+        admit(make(ollama_host=(ollama.url,)))
+    assert ollama.resident() == ["gemma3:4b"]
+    assert is_free(tmp_path)
+
+
+def test_a_model_of_others_beside_a_child_is_evicted_where_that_is_wanted(
+    make: Make, ollama: OllamaDouble
+) -> None:
+    ollama.load_foreign("gemma3:4b")
+    bench = make(ollama_host=(ollama.url,), evict=True)
+    admit(bench).release()
+    assert ollama.resident() == []
+    assert bench.evidence.foreign == ["gemma3:4b"]
+
+
+def test_ollama_is_asked_once_and_not_again_between_children(
+    make: Make, ollama: OllamaDouble
+) -> None:
+    bench = make(ollama_host=(ollama.url,), models=("fake/a", "fake/b"), n_tips=2)
+    locks = admit(bench)
+    asked = len(ollama.requests)
+    ollama.close()
+    assert [bench.runner.run(cell).outcome for cell in bench.cells] == ["ok"] * 2
+    assert bench.settle() == []
+    locks.release()
+    assert [each["path"] for each in ollama.requests[:asked]] == ["/api/version", "/api/ps"]
+    assert len(ollama.requests) == asked
+
+
+def test_every_server_of_this_machine_is_looked_at(make: Make, ollama: OllamaDouble) -> None:
+    with OllamaDouble() as other:
+        other.load_foreign("gemma3:4b")
+        admit(make(ollama_host=(ollama.url, other.url), evict=True)).release()
+        assert other.resident() == []
+    assert [each["path"] for each in ollama.requests] == ["/api/version", "/api/ps"]
+
+
+def test_without_a_server_nothing_is_said_and_nothing_waited_for(make: Make) -> None:
+    bench = make()
+    said: list[str] = []
+    started = time.monotonic()
+    admit_cells(bench, bench.cells, said.append).release()
+    assert time.monotonic() - started < 2
+    assert said == []
+    assert bench.evidence.foreign == []
+
+
+def test_servers_of_other_machines_are_no_neighbours(
+    make: Make, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OllamaProvider, "answers", None)
+    admit(make(ollama_host=("gpu.example",))).release()
+    assert machine.looked_up == ["gpu.example"]
+
+
+def test_hosted_models_have_no_neighbours(make: Make, ollama: OllamaDouble) -> None:
+    provider = FakeProvider(describe=describing(local=False, parameter_count=None))
+    admit(make(provider, ollama_host=(ollama.url,))).release()
+    assert ollama.requests == []

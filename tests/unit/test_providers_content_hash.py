@@ -53,6 +53,32 @@ def test_hashes_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert hashed == [path]
 
 
+def test_a_long_read_is_announced_before_it_and_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = count_hashing(monkeypatch)
+    monkeypatch.setattr(content_hash, "LONG_READ_BYTES", 6)
+    paths = [tmp_path / "1", tmp_path / "2"]
+    for path in paths:
+        path.write_bytes(b"abc")
+    announced: list[tuple[int, list[Path]]] = []
+
+    def read(*chosen: Path) -> str:
+        return content_sha256(
+            chosen,
+            tmp_path / "cache",
+            on_long_read=lambda to_read: announced.append((to_read, list(hashed))),
+        )
+
+    read(paths[0])  # 3 bytes are few
+    assert announced == []
+    paths[0].write_bytes(b"abcd")
+    read(*paths)  # 4 + 3 bytes, of which nothing holds any more
+    assert announced == [(7, [paths[0]])]
+    read(*paths)
+    assert len(announced) == 1
+
+
 def test_hashes_again_after_a_change_of_size_or_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

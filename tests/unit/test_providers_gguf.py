@@ -36,6 +36,9 @@ MILLISECONDS_ALLOWED = 1_000
 """For a refusal, on a busy machine; the real ones take a few."""
 BYTES_ALLOWED = 8 * 2**20
 
+KNOWN_TYPES = [*range(4), *range(6, 31), 34, 35, *range(39, 43)]
+"""``enum ggml_type`` of https://github.com/ggml-org/ggml/blob/master/include/ggml.h."""
+
 
 def refusal(path: Path) -> str:
     """Return why the file is refused, within little time and memory."""
@@ -98,8 +101,8 @@ def test_steps_over_metadata_of_every_type(tmp_path: Path) -> None:
 
 
 def test_says_nothing_that_the_file_does_not(tmp_path: Path) -> None:
-    model = read_gguf(GgufFile(metadata=[]).write(tmp_path / "m.gguf"))
-    assert (model.architecture, model.quantization, model.name) == (None, None, None)
+    model = read_gguf(GgufFile().write(tmp_path / "m.gguf"))
+    assert (model.architecture, model.quantization, model.name) == ("llama", None, None)
 
 
 @pytest.mark.parametrize(
@@ -109,32 +112,39 @@ def test_says_nothing_that_the_file_does_not(tmp_path: Path) -> None:
 def test_names_the_quantization_as_llama_cpp_does(
     tmp_path: Path, file_type: int, name: str
 ) -> None:
-    file = GgufFile(metadata=[("general.file_type", U32, file_type)])
+    file = GgufFile()
+    file.metadata.append(("general.file_type", U32, file_type))
     assert read_gguf(file.write(tmp_path / "m.gguf")).quantization == name
 
 
 def test_an_unknown_file_type_keeps_its_number(tmp_path: Path) -> None:
-    file = GgufFile(metadata=[("general.file_type", U32, 999)])
+    file = GgufFile()
+    file.metadata.append(("general.file_type", U32, 999))
     assert read_gguf(file.write(tmp_path / "m.gguf")).quantization == "file type 999"
 
 
 def test_obeys_another_alignment(tmp_path: Path) -> None:
     file = GgufFile(
         alignment=4096,
-        metadata=[("general.alignment", U32, 4096)],
+        metadata=[("general.architecture", STRING, "llama"), ("general.alignment", U32, 4096)],
         tensors=[Tensor("a", (4,), F32, 16), Tensor("b", (8,), F32, 32)],
     )
     assert read_gguf(file.write(tmp_path / "m.gguf")).parameter_count == 12
 
 
-def test_counts_a_tensor_of_a_type_newer_than_ours(tmp_path: Path) -> None:
-    file = GgufFile(tensors=[Tensor("new", (64,), 9_999, 8)])
-    assert read_gguf(file.write(tmp_path / "m.gguf")).parameter_count == 64
+@pytest.mark.parametrize("tensor_type", KNOWN_TYPES)
+def test_counts_tensors_of_every_type_that_ggml_defines(tmp_path: Path, tensor_type: int) -> None:
+    # 256 elements are whole blocks of every type, and 8 bytes an element are the largest.
+    file = GgufFile(tensors=[Tensor("w", (256,), tensor_type, 256 * 8)])
+    assert read_gguf(file.write(tmp_path / "m.gguf")).parameter_count == 256
 
 
-def test_does_not_believe_a_new_type_with_less_than_a_bit_an_element(tmp_path: Path) -> None:
-    file = GgufFile(tensors=[Tensor("new", (2**40,), 9_999, 8)])
-    assert "past the end" in refusal(file.write(tmp_path / "m.gguf"))
+@pytest.mark.parametrize("tensor_type", [4, 5, 31, 33, 36, 38, 43, 99, 142, 2**32 - 1])
+def test_refuses_a_type_that_ggml_does_not_define(tmp_path: Path, tensor_type: int) -> None:
+    """Withdrawn ones are among them: llama.cpp loads none of these."""
+    file = GgufFile(tensors=[Tensor("w", (256,), tensor_type, 256 * 8)])
+    reason = refusal(file.write(tmp_path / "m.gguf"))
+    assert f"tensor 'w' is of ggml's type {tensor_type}, which this release does not know" in reason
 
 
 # --- files that are no models -----------------------------------------------------------------
@@ -156,7 +166,7 @@ def test_does_not_believe_a_new_type_with_less_than_a_bit_an_element(tmp_path: P
         (b"GGUF" + struct.pack("<IQQ", 3, 1, 1), "in the middle of its header"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 2**64 - 1) + b"key", "absurd"),
         (b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1_000) + b"key", "in the middle"),
-        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "holds no weights"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 0), "no general.architecture"),
     ],
 )
 def test_refuses_what_is_not_a_model(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -210,7 +220,12 @@ def test_millions_of_empty_texts_cost_little(tmp_path: Path) -> None:
         ([("general.alignment", U32, 0)], "not a power of two"),
         ([("general.alignment", U32, 48)], "not a power of two"),
         ([("general.alignment", I32, -32)], "not a power of two"),
-        ([("general.name", STRING, "a"), ("general.name", STRING, "b")], "general.name twice"),
+        ([("general.name", STRING, "a"), ("general.name", STRING, "b")], "'general.name' twice"),
+        ([("a.key", U32, 1), ("b.key", U32, 1), ("a.key", STRING, "")], "metadata 'a.key' twice"),
+        ([("", U32, 1)], "has metadata without a name"),
+        ([], "it has no general.architecture"),
+        ([("general.architecture", STRING, "")], "it has no general.architecture"),
+        ([("general.name", STRING, "llama")], "it has no general.architecture"),
         ([("general.type", STRING, "adapter")], "its general.type is 'adapter'"),
         ([("general.type", STRING, "mmproj")], "its general.type is 'mmproj'"),
         ([("general.architecture", STRING, "clip")], "its general.type is 'mmproj'"),
@@ -220,6 +235,36 @@ def test_refuses_metadata_that_make_no_sense(
     tmp_path: Path, metadata: list[tuple[str, int, object]], reason: str
 ) -> None:
     assert reason in refusal(GgufFile(metadata=metadata).write(tmp_path / "m.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([], "holds no weights"),
+        ([""], "has tensors without a name"),
+        (["a", "b", "a"], "has tensors 'a' twice"),
+    ],
+)
+def test_refuses_tensors_that_no_model_has(tmp_path: Path, names: list[str], reason: str) -> None:
+    file = GgufFile(tensors=[Tensor(name, (8,), F32, 32) for name in names])
+    assert reason in refusal(file.write(tmp_path / "m.gguf"))
+
+
+def test_thousands_of_nothings_are_no_model(tmp_path: Path) -> None:
+    """As many metadata and tensors as are read at all, every one of them zeros."""
+    path = tmp_path / "m.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 2**16, 2**16))
+        file.truncate(2**24)
+    assert "has metadata without a name" in refusal(path)
+
+
+def test_names_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    names = [f"{number:05}".ljust(2**15, ".") for number in range(2**8 + 1)]  # 2**23 bytes and more
+    file = GgufFile(metadata=[(name, U32, 0) for name in names])
+    path = file.write(tmp_path / "m.gguf")
+    with pytest.raises(UnsizableModelError, match="bytes are absurd"):
+        read_gguf(path)
 
 
 @pytest.mark.parametrize(
@@ -241,8 +286,8 @@ def test_refuses_a_tensor_that_the_file_cannot_hold(
 
 
 def test_refuses_an_offset_past_the_end(tmp_path: Path) -> None:
-    content = bytearray(GgufFile(metadata=[]).content())
-    offset_at = content.index(b"w") + 1 + 4 + 2 * 8 + 4
+    content = bytearray(GgufFile().content())
+    offset_at = content.rindex(b"w") + 1 + 4 + 2 * 8 + 4
     content[offset_at : offset_at + 8] = struct.pack("<Q", 2**64 - 1)
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
@@ -291,9 +336,10 @@ def test_a_damaged_header_is_read_or_refused(tmp_path: Path, position: int, valu
 
 
 def part(number: int, count: int, elements: int) -> GgufFile:
+    """Return a part as ``gguf-split`` makes it: only the first says what model it is."""
     return GgufFile(
         metadata=[
-            ("general.architecture", STRING, "llama"),
+            *([] if number else [("general.architecture", STRING, "llama")]),
             ("split.no", U16, number),
             ("split.count", U16, count),
             ("split.tensors.count", I32, count),
@@ -347,3 +393,11 @@ def test_a_tensor_missing_from_the_parts_is_noticed(tmp_path: Path) -> None:
     file.tensors.append(Tensor("extra", (1,), F32, 4))
     file.write(paths[1])
     assert "hold 3 tensors together, not the 2" in refusal(paths[0])
+
+
+def test_a_tensor_that_two_parts_hold_is_noticed(tmp_path: Path) -> None:
+    paths = write_parts(tmp_path, [8, 16])
+    file = part(1, 2, 16)
+    file.tensors = part(0, 2, 16).tensors
+    file.write(paths[1])
+    assert "two of its parts hold a tensor of the same name" in refusal(paths[0])

@@ -24,7 +24,7 @@ from pytest_tipbench.errors import (
     ResidencyError,
     UnsizableModelError,
 )
-from pytest_tipbench.providers import llamacpp, llamacpp_child, llamacpp_server
+from pytest_tipbench.providers import content_hash, llamacpp, llamacpp_child, llamacpp_server
 from pytest_tipbench.providers.llamacpp import LlamaCppProvider
 from pytest_tipbench.providers.llamacpp_child import LlamaCppChild
 from pytest_tipbench.providers.openai_wire import read_completion
@@ -35,7 +35,7 @@ from pytest_tipbench.records import (
     SamplingOptions,
 )
 from tests import xllamacpp_double
-from tests.gguf_files import F32, STRING, U32, GgufFile, Tensor
+from tests.gguf_files import F32, Q1_0, STRING, U32, GgufFile, Tensor
 from tests.openai_double import chat_answer
 from tests.xllamacpp_double import is_gone
 
@@ -132,12 +132,37 @@ def test_other_weights_have_another_digest(provider: LlamaCppProvider) -> None:
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_counts_parameters_without_reading_the_weights(
+    folder: Path, provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hash_nothing(*_: object, **__: object) -> str:
+        raise AssertionError("the whole file was read")
+
+    monkeypatch.setattr(llamacpp, "content_sha256", hash_nothing)
+    assert provider.count_parameters(reference("tiny.gguf")) == 4 * 8
+    large = GgufFile(tensors=[Tensor("w", (5_000_000_000,), Q1_0, 0)]).write(folder / "large.gguf")
+    os.truncate(large, large.stat().st_size + 5_000_000_000 // 128 * 18)  # sparse
+    assert provider.count_parameters(reference("large.gguf")) == 5_000_000_000
+
+
+def test_a_long_read_is_said_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_hash, "LONG_READ_BYTES", 100)
+    said: list[str] = []
+    provider = LlamaCppProvider(folder, cache=folder / "cache", say=said.append)
+    for _ in range(2):
+        provider.describe(reference("tiny.gguf"))
+    assert said == [
+        "reading llamacpp/tiny.gguf whole, 0.0 GB, to know it by its content; this is done once"
+    ]
+
+
+@pytest.mark.parametrize("method", ["describe", "count_parameters"])
 def test_without_the_binding_the_extra_is_named(
-    provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch
+    provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     monkeypatch.setattr(llamacpp, "_BINDING", "no_such_binding")
     with pytest.raises(MissingExtraError, match=r"pip install 'pytest-tipbench\[llamacpp\]'"):
-        provider.describe(reference("tiny.gguf"))
+        getattr(provider, method)(reference("tiny.gguf"))
 
 
 def test_a_binding_that_no_package_brought_has_no_version(

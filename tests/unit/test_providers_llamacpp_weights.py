@@ -229,7 +229,26 @@ def test_an_unknown_name_gets_the_nearest(tmp_path: Path, name: str, nearest: li
     assert str(caught.value).endswith(f"(did you mean {offer}?)")
 
 
-def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    (tmp_path / "folder.gguf").mkdir()
-    with pytest.raises(ModelMissingError):
-        find_weights("folder.gguf", root=tmp_path, cache=tmp_path)
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_dangling_link(path: Path) -> None:
+    path.symlink_to(path.with_name("gone"))
+
+
+def make_fifo(path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no FIFOs on this system")
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [make_folder, make_dangling_link, make_fifo])
+def test_what_is_no_file_is_no_model_and_is_not_offered(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "model.gguf")
+    (tmp_path / "model-1.gguf").touch()
+    with pytest.raises(ModelMissingError) as caught:
+        find_weights("model.gguf", root=tmp_path, cache=tmp_path)
+    assert str(caught.value).endswith("(did you mean llamacpp/model-1.gguf?)")

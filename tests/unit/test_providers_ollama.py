@@ -325,6 +325,7 @@ def test_resident_size_is_seen_in_mid_generation(
     assert completion.resident_bytes == model.resident_bytes
     assert completion.resident_vram_bytes == model.resident_bytes // 2
     assert completion.foreign_models == ()
+    assert completion.seen_together == 1
 
 
 def test_a_kept_model_is_seen_however_fast_it_answers(bench: Bench) -> None:
@@ -337,6 +338,7 @@ def test_what_was_not_seen_is_unknown(bench: Bench) -> None:
     completion = bench.complete(residency="model")
     assert completion.resident_bytes is None
     assert completion.resident_vram_bytes is None
+    assert completion.seen_together is None
 
 
 def test_models_of_others_are_recorded(start: Callable[..., Bench]) -> None:
@@ -345,6 +347,7 @@ def test_models_of_others_are_recorded(start: Callable[..., Bench]) -> None:
     bench.double.load_foreign("llama3.2:1b")
     completion = bench.complete()
     assert completion.foreign_models == ("gemma3:1b", "llama3.2:1b")
+    assert completion.seen_together == 3
     assert completion.resident_bytes == CATALOGUE[QWEN].resident_bytes
 
 
@@ -361,6 +364,44 @@ def test_a_model_that_comes_late_is_recorded(
     bench.double.load_foreign("gemma3:1b")
     thread.join()
     assert completions[0].foreign_models == ("gemma3:1b",)
+
+
+def test_models_that_come_one_after_the_other_are_not_counted_together(
+    start: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ollama, "GLANCE_PAUSE_SECONDS", 0.02)
+    bench = start(generate_seconds=1.0)
+    request = bench.request()
+    completions: list[Completion] = []
+    thread = threading.Thread(target=lambda: completions.append(bench.provider.complete(request)))
+    thread.start()
+    assert eventually(lambda: bench.double.resident() == [QWEN])
+    for name in ("gemma3:1b", "llama3.2:1b"):
+        bench.double.load_foreign(name)
+        assert eventually(_looked_twice_more(bench.double))
+        bench.double.unload_foreign(name)
+        assert eventually(lambda: bench.double.resident() == [QWEN])
+    thread.join()
+    assert completions[0].foreign_models == ("gemma3:1b", "llama3.2:1b")
+    assert completions[0].seen_together == 2
+
+
+def _looked_twice_more(double: OllamaDouble) -> Callable[[], bool]:
+    wanted = len(double.requests) + 2
+    return lambda: len(double.requests) >= wanted
+
+
+def test_a_model_of_others_that_went_before_ours_came_was_not_beside_it() -> None:
+    sightings = ollama._Sightings("ours")
+    other = ResidentModel(name="b", digest="b", resident_bytes=1, resident_vram_bytes=0)
+    ours = ResidentModel(name="a", digest="ours", resident_bytes=1, resident_vram_bytes=0)
+    sightings.add([other])
+    assert sightings.seen_together is None
+    sightings.add([ours])
+    sightings.add([])
+    assert sightings.seen_together == 1
+    sightings.add([other, ours])
+    assert sightings.seen_together == 2
 
 
 def test_another_name_of_ours_is_not_foreign(start: Callable[..., Bench]) -> None:
@@ -572,3 +613,27 @@ def test_a_cloud_stub_pulled_under_an_innocent_name_is_still_refused(bench: Benc
 def test_models_of_the_double_need_no_catalogue(start: Callable[..., Bench]) -> None:
     own = DoubleModel("own:7b", 7_000_000_000, "7.0B", quantization="Q8_0")
     assert start(own).describe("own:7b").quantization == "Q8_0"
+
+
+# --- whether anybody is there ---------------------------------------------------------------------
+
+
+def test_a_server_is_there_where_it_tells_its_version(bench: Bench) -> None:
+    assert bench.provider.answers()
+
+
+@pytest.mark.parametrize("kind", ["error", "hang", "disconnect"])
+def test_what_does_not_tell_it_is_no_server(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: FaultKind
+) -> None:
+    monkeypatch.setattr(ollama, "GLANCE_SECONDS", 0.2)
+    bench.double.fail(kind, path="/api/version", times=None)
+    assert not bench.provider.answers()
+
+
+def test_nobody_is_there() -> None:
+    provider = OllamaProvider("127.0.0.1:9")
+    started = time.monotonic()
+    assert not provider.answers()
+    assert time.monotonic() - started < 1
+    provider.close()

@@ -8,7 +8,11 @@ from pytest_tipbench.providers.ollama_names import (
     host_key,
     is_cloud_name,
     normalise_host,
+    without_credentials,
 )
+from tests.unit.machine_samples import Machine, machine
+
+__all__ = ["machine"]
 
 # What Ollama's own client makes of OLLAMA_HOST (envconfig.Host), with bind addresses replaced by
 # the loopback that a client can reach.
@@ -43,6 +47,20 @@ HOSTS = [
     ('" 1.2.3.4 "', "http://1.2.3.4:11434"),
     ("http://user:secret@example.com:1/x", "http://user:secret@example.com:1/x"),
     ("localhost", "http://localhost:11434"),
+    # Spellings of the loopback that a server's own check of the name would not know.
+    ("LOCALHOST.:1234", "http://localhost:1234"),
+    ("http://ollama.localhost.", "http://ollama.localhost:80"),
+    ("127.1:1234", "http://127.0.0.1:1234"),
+    ("127.0.1", "http://127.0.0.1:11434"),
+    ("2130706433", "http://127.0.0.1:11434"),
+    ("0", "http://127.0.0.1:11434"),
+    ("[::ffff:127.0.0.1]:1234", "http://127.0.0.1:1234"),
+    ("::ffff:1.2.3.4", "http://1.2.3.4:11434"),
+    ("[::ffff:0.0.0.0]", "http://127.0.0.1:11434"),
+    # Names and short addresses of other machines are left to the resolver.
+    ("gpu_1.lan.", "http://gpu_1.lan.:11434"),
+    ("münchen", "http://münchen:11434"),
+    ("10.1", "http://10.1:11434"),
 ]
 
 
@@ -65,6 +83,12 @@ def test_a_normalised_host_stays_as_it_is(url: str) -> None:
         ("example.com:65536", "'65536' is not a port"),
         ("[::1]:x", "'x' is not a port"),
         ("1.2.3.4:１２３４", "is not a port"),
+        ("foo bar", "'foo bar' is neither a host's name nor an address"),
+        ("foo\tbar:1", "is neither a host's name nor an address"),
+        ("1:2:3", "'1:2:3' is neither"),
+        ("host?x", r"'host\?x' is neither"),
+        ("127.0.0.1,127.0.0.2", "one host each: repeat --ollama-host for several"),
+        ("http://a:1,http://b:2", "one host each: repeat --ollama-host"),
     ],
 )
 def test_no_host_is_the_users_mistake(text: str, reason: str) -> None:
@@ -72,7 +96,35 @@ def test_no_host_is_the_users_mistake(text: str, reason: str) -> None:
         normalise_host(text)
 
 
-def test_all_names_of_the_loopback_are_one_host() -> None:
+@pytest.mark.parametrize(
+    "text", ["ftp://user:secret@x", "user:secret@x y", "http://user:secret@x:99999", "u:secret@x,y"]
+)
+def test_a_mistake_is_told_without_credentials(text: str) -> None:
+    with pytest.raises(UserMistakeError) as caught:
+        normalise_host(text)
+    assert "secret" not in str(caught.value)
+    assert "x" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://user:secret@127.0.0.1:1/x", "http://127.0.0.1:1/x"),
+        ("user:se@cret@host", "host"),
+        ("http://host:1/x@y", "http://host:1/x@y"),
+        ("http://host:1", "http://host:1"),
+    ],
+)
+def test_an_address_is_shown_without_credentials(address: str, shown: str) -> None:
+    assert without_credentials(address) == shown
+
+
+def test_all_names_of_the_loopback_are_one_host(machine: Machine) -> None:
+    machine.addresses |= {
+        "ip6-localhost": ["::1"],
+        "debian": ["127.0.1.1"],
+        "desk": ["2001:db8::7"],
+    }
     names = [
         "",
         "localhost",
@@ -89,6 +141,17 @@ def test_all_names_of_the_loopback_are_one_host() -> None:
         "http://[::]:11434/",
         "http://user:secret@127.0.0.1:11434",
         "https://127.0.0.1:11434",
+        "127.1",
+        "127.0.0.2",
+        "[::ffff:127.0.0.1]",
+        "ip6-localhost",
+        "IP6-localhost.",
+        # The machine's own name and addresses.
+        "Desk.example",
+        "desk",
+        "debian",
+        "198.51.100.7",
+        "[2001:db8::7]",
     ]
     assert {host_key(name) for name in names} == {"127.0.0.1:11434"}
 
@@ -103,11 +166,12 @@ def test_all_names_of_the_loopback_are_one_host() -> None:
         ("[::1]", "[2001:db8::5]"),
     ],
 )
-def test_other_hosts_are_other_hosts(one: str, other: str) -> None:
+def test_other_hosts_are_other_hosts(machine: Machine, one: str, other: str) -> None:
     assert host_key(one) != host_key(other)
 
 
-def test_a_key_reads_as_an_address() -> None:
+def test_a_key_reads_as_an_address(machine: Machine) -> None:
+    assert host_key("gpu.example.:1") == "gpu.example:1"
     assert host_key("https://Example.com/ollama/") == "example.com:443/ollama"
     assert host_key("2001:DB8::5") == "[2001:db8::5]:11434"
 

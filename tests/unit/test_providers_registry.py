@@ -6,15 +6,17 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import platformdirs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tipbench.errors import ProviderError, UnknownNameError, UserMistakeError
-from pytest_tipbench.providers import registry
+from pytest_tipbench.providers import content_hash, registry
 from pytest_tipbench.providers.openai import OpenAIProvider
 from pytest_tipbench.providers.registry import BUILT_IN, Providers, parse_reference
 from pytest_tipbench.providers.replay import ReplayProvider
+from tests.gguf_files import GgufFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +176,33 @@ def test_makes_every_built_in_provider(tmp_path: Path, name: str) -> None:
     known = providers(tmp_path)
     assert known.get(name).name == name
     known.close()
+
+
+@dataclass
+class Counting(Closing):
+    """One that can count, too."""
+
+    def count_parameters(self, model: ModelReference) -> int:
+        return len(model.name)
+
+
+def test_counts_where_the_provider_can(tmp_path: Path) -> None:
+    known = providers(tmp_path, counting=Counting, closing=Closing)
+    assert known.count_parameters(known.parse("counting/four")) == len("four")
+    assert known.count_parameters(known.parse("closing/four")) is None
+
+
+def test_what_takes_long_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_hash, "LONG_READ_BYTES", 1)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "cache")
+    GgufFile().write(tmp_path / "tiny.gguf")
+    said: list[str] = []
+    known = Providers(
+        root=tmp_path, ollama_host="http://127.0.0.1:1", environ={}, extra={}, say=said.append
+    )
+    known.get("llamacpp").describe(known.parse("llamacpp/tiny.gguf"))
+    (line,) = said
+    assert line.startswith("reading llamacpp/tiny.gguf whole")
 
 
 def test_imports_no_provider_before_it_is_used() -> None:

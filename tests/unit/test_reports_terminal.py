@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pytest_tipbench.gates import Verdict
     from pytest_tipbench.judgement_records import Judgement
     from pytest_tipbench.records import RunRecord
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs"
 
 TIP_RUBRIC = Rubric(
     version="tip-v1",
@@ -196,6 +199,14 @@ class TestWidth:
         assert all(order.startswith(names) for names in left_out)
         assert left_out[0] == ""
         assert left_out[-1] == order
+
+        page = (DOCUMENTATION / "statistics.md").read_text(encoding="utf-8")
+        told = order.replace("relevance, actionability, tone", "the criteria").replace(
+            "distinct_2, self_similarity, specificity", "the diversity metrics"
+        )
+        assert f"in this order, and a line below it names them: {told} cells." in " ".join(
+            page.split()
+        )
 
     def test_tier_model_prompt_and_composite_always_stay(self) -> None:
         header = lines_of(whole_board(), 40)[3:8]

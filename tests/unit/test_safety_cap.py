@@ -18,7 +18,7 @@ from tests.ollama_double import CATALOGUE, OllamaDouble
 from tests.unit.safety_samples import description, reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pytest_tipbench.records import ModelDescription, ModelReference
 
@@ -237,6 +237,64 @@ def test_a_model_refused_after_it_was_pulled_is_said_to_be_on_disk() -> None:
         "big:latest: 5.0B (5,000,000,000 parameters) is over the cap of 4B (--max-model-b); "
         "it was pulled and is on disk, remove it with: ollama rm big:latest"
     )
+
+
+# --- counts that are known before the rest --------------------------------------------------------
+
+
+LLAMACPP_COUNTS = {"llamacpp/small": 300_000_000, "llamacpp/large": 5_000_000_000}
+
+
+def count_of(model: ModelReference) -> int | None:
+    if model.text == "llamacpp/fake":
+        raise UnsizableModelError("fake: is not a GGUF file")
+    return LLAMACPP_COUNTS.get(model.text)
+
+
+def describing(described: list[str]) -> Callable[[ModelReference], ModelDescription]:
+    """Return a provider's ``describe`` that says what it was asked for."""
+
+    def describe(model: ModelReference) -> ModelDescription:
+        described.append(model.text)
+        count = 1_000 if model.text in LLAMACPP_COUNTS else 6_000_000_000
+        return description(model.text, count, provider=model.provider)
+
+    return describe
+
+
+def test_what_its_count_alone_refuses_is_never_described() -> None:
+    """Nor is anything else whose description may take long, once the session cannot begin."""
+    described: list[str] = []
+    models = [
+        reference("llamacpp/small", "llamacpp"),
+        reference("llamacpp/fake", "llamacpp"),
+        reference("six"),
+        reference("llamacpp/large", "llamacpp"),
+    ]
+    with pytest.raises(PreflightError) as caught:
+        admit(models, describing(described), 4.0, count=count_of)
+    assert described == ["six"]
+    assert str(caught.value).startswith("3 models cannot be run")
+    assert caught.value.problems == (
+        "fake: is not a GGUF file",
+        "six: 6.0B (6,000,000,000 parameters) is over the cap of 4B (--max-model-b)",
+        "llamacpp/large: 5.0B (5,000,000,000 parameters) is over the cap of 4B (--max-model-b)",
+    )
+
+
+def test_what_was_counted_is_described_last_and_returned_in_its_place() -> None:
+    described: list[str] = []
+    models = [reference("llamacpp/small", "llamacpp"), reference("six")]
+    admitted = admit(models, describing(described), 6.0, count=count_of)
+    assert described == ["six", "llamacpp/small"]
+    assert [model.reference for model in admitted] == models
+
+
+def test_the_count_of_the_description_is_held_against_the_cap_all_the_same() -> None:
+    """A file may be replaced between the two."""
+    model = description("llamacpp/small", 5_000_000_000, provider="llamacpp")
+    with pytest.raises(PreflightError, match="over the cap"):
+        admit([model.reference], lambda _: model, 4.0, count=count_of)
 
 
 # --- several hosts --------------------------------------------------------------------------------

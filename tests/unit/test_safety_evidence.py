@@ -69,6 +69,15 @@ def test_a_run_beside_a_model_of_others_is_not_hidden() -> None:
     )
 
 
+def test_models_that_came_one_after_the_other_were_not_there_together() -> None:
+    """Three models were seen in one completion; no two of the others in one look."""
+    seen = completion(GIB, "llama3.2:1b", "gemma3:1b").model_copy(update={"seen_together": 2})
+    evidence = Evidence()
+    evidence.add_run(run_of(QWEN, seen))
+    assert evidence.together == 2
+    assert evidence.foreign == ["llama3.2:1b", "gemma3:1b"]
+
+
 def test_hosted_and_failed_runs_say_nothing_of_memory() -> None:
     evidence = Evidence()
     hosted = description("openai/gpt", None, provider="openai", local=False)

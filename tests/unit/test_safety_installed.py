@@ -14,7 +14,7 @@ from pytest_tipbench.errors import (
 )
 from pytest_tipbench.providers.ollama import OllamaProvider
 from pytest_tipbench.providers.registry import parse_reference
-from pytest_tipbench.safety.installed import expand_models, needs_installed
+from pytest_tipbench.safety.installed import InstalledModels, expand_models, needs_installed
 from tests.ollama_double import CATALOGUE, OllamaDouble
 from tests.unit.safety_samples import description, reference
 
@@ -190,6 +190,75 @@ def test_a_server_that_does_not_answer_is_one_clear_line() -> None:
     with pytest.raises(PreflightError) as caught:
         expand("installed", problems=problems)
     assert caught.value.problems == ("no Ollama server answers at X",)
+
+
+# --- several servers ------------------------------------------------------------------------------
+
+
+class Server:
+    """A server with models of these sizes; an error in the place of a size is raised."""
+
+    def __init__(self, counts: Mapping[str, int | ProviderError]) -> None:
+        self.counts = counts
+        self.problem: ProviderError | None = None
+
+    def installed_models(self) -> Sequence[ModelReference]:
+        if self.problem is not None:
+            raise self.problem
+        return [reference(name) for name in self.counts]
+
+    def describe(self, model: ModelReference) -> ModelDescription:
+        count = self.counts[model.name]
+        if isinstance(count, ProviderError):
+            raise count
+        return description(model.text, count)
+
+
+A, B = "http://a:1", "http://b:1"
+
+
+def expand_on(
+    here: Server, there: Server, *names: str, first_alone: bool = False
+) -> tuple[Sequence[str], Sequence[str]]:
+    installed = InstalledModels({A: here, B: there}, 4.0, first_alone=first_alone)
+    return expand_models(names, installed.models, installed.describe, 4.0)
+
+
+def test_what_any_server_has_is_installed_once() -> None:
+    here = Server({"qwen2.5:0.5b": 494_032_768, "gemma3:4b": 4_299_915_632})
+    there = Server({"phi4-mini:latest": 3_836_021_760, "Qwen2.5:0.5b": 494_032_768})
+    assert expand_on(here, there, "installed") == (
+        ("qwen2.5:0.5b", "phi4-mini:latest"),
+        ("gemma3:4b: 4.3B (4,299,915,632 parameters) is over the cap of 4B (--max-model-b)",),
+    )
+
+
+@pytest.mark.parametrize("first", [5_000_000_000, ProviderError("Ollama at a (500): broken")])
+def test_a_build_that_may_run_on_one_server_is_enough(first: int | ProviderError) -> None:
+    here, there = Server({"x:latest": first}), Server({"x:latest": 1_000_000_000})
+    assert expand_on(here, there, "installed") == (("x:latest",), ())
+
+
+def test_a_model_that_no_server_can_describe_is_left_out_with_the_first_reason() -> None:
+    here = Server({"x:latest": ProviderError("broken here"), "y:latest": 1})
+    there = Server({"x:latest": ProviderError("broken there")})
+    assert expand_on(here, there, "installed") == (("y:latest",), ("x:latest: broken here",))
+
+
+def test_beside_a_child_what_only_the_second_server_has_is_left_out() -> None:
+    here, there = Server({"x:latest": 1}), Server({"x:latest": 1, "y:latest": 1})
+    assert expand_on(here, there, "installed", "llamacpp/m", first_alone=True) == (
+        ("x:latest", "llamacpp/m"),
+        (f"y:latest: only on {B}; beside llama.cpp everything local runs on {A}",),
+    )
+
+
+def test_a_server_of_several_that_does_not_answer_is_told() -> None:
+    there = Server({})
+    there.problem = ProviderUnreachableError("no Ollama server answers at B")
+    with pytest.raises(PreflightError) as caught:
+        expand_on(Server({"x:latest": 1}), there, "installed")
+    assert caught.value.problems == ("no Ollama server answers at B",)
 
 
 def test_a_whole_server_is_sorted_out() -> None:

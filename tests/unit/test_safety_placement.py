@@ -4,7 +4,7 @@ import pytest
 
 from pytest_tipbench.errors import PreflightError
 from pytest_tipbench.records import Cell, ModelDescription
-from pytest_tipbench.safety.placement import Placement
+from pytest_tipbench.safety.placement import Placement, hosts_with_worker, unserved_line
 from tests.unit.safety_samples import description
 
 
@@ -119,3 +119,22 @@ def test_a_model_that_is_not_on_the_one_host_left_to_it_is_told() -> None:
         )
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith("b ")
+
+
+@pytest.mark.parametrize(
+    ("workers", "served"), [(0, [0]), (1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (8, [0, 1, 2])]
+)
+def test_hosts_with_a_worker_are_those_that_will_be_served(workers: int, served: list[int]) -> None:
+    assert list(hosts_with_worker(3, workers)) == served
+    assert list(with_workers(3, workers).served) == served
+
+
+def test_hosts_that_run_nothing_are_named_with_the_reason() -> None:
+    assert unserved_line(["A"], 0, has_child=True) is None
+    assert unserved_line(["A", "B"], 2, has_child=False) is None
+    assert unserved_line(["A", "B", "C"], 2, has_child=False) == (
+        "not used: C (each host needs a worker of its own, give -n 3)"
+    )
+    assert unserved_line(["A", "B"], 2, has_child=True) == (
+        "not used: B (beside llama.cpp everything local runs on the first host)"
+    )

@@ -584,6 +584,19 @@ def test_a_session_of_children_alone_asks_no_server() -> None:
     assert scene.ollama.problems
 
 
+def test_a_server_beside_the_children_is_asked_at_the_start_alone() -> None:
+    scene = Scene()
+    scene.load(GEMMA)
+    scene.clock.after(1.0, lambda: scene.gone(GEMMA))
+    scene.guard.start_beside(scene.ollama)
+    assert 1 <= scene.waited() < 2
+    scene.ollama.problems.append(ProviderError("not to be asked"))
+    scene.cell(EMBEDDED, "model")
+    scene.cell(OTHER_FILE, "model")
+    scene.guard.finish()
+    assert scene.ollama.problems
+
+
 @pytest.mark.parametrize(
     "problem", [ResidencyError("the llama.cpp process 7 does not end"), ProviderError("oops")]
 )

@@ -21,11 +21,16 @@ from pytest_tipbench.safety.serial import (
     session_locks,
     talk_locks,
 )
+from tests.unit.machine_samples import Machine, machine
 from tests.unit.safety_samples import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+__all__ = ["machine"]
+
+pytestmark = pytest.mark.usefixtures("machine")  # no name here is any real machine's
 
 _HOLDER = """
 import sys
@@ -107,17 +112,43 @@ ELSEWHERE = "Ollama at gpu.example:11434"
         " 127.0.0.1:11434 ",
         ":11434",
         "",
+        "localhost.",
+        "127.1",
+        "[::ffff:127.0.0.1]",
+        "ip6-localhost",
+        "desk.example",
+        "desk.lan",
+        "198.51.100.7",
     ],
 )
-def test_all_names_of_the_loopback_are_one_host(address: str) -> None:
+def test_all_names_of_the_loopback_are_one_host(machine: Machine, address: str) -> None:
+    machine.addresses |= {"ip6-localhost": ["::1"], "desk.lan": ["198.51.100.7"]}
     (host,) = ollama_hosts([address])
     assert host.is_loopback
     assert session_locks([host], uses_llamacpp=False) == (LOOPBACK, MEMORY)
 
 
-def test_one_host_named_several_ways_is_one_host() -> None:
-    hosts = ollama_hosts(["localhost", "http://127.0.0.1:11434/", "[::1]:11434", "127.0.0.1:11435"])
+def test_one_host_named_several_ways_is_one_host(machine: Machine) -> None:
+    names = ["localhost", "http://127.0.0.1:11434/", "[::ffff:127.0.0.1]", "Desk.example", "[::1]"]
+    hosts = ollama_hosts([*names, "desk.example:11435"])
     assert [host.key for host in hosts] == ["127.0.0.1:11434", "127.0.0.1:11435"]
+    assert [host.url for host in hosts] == [
+        "http://localhost:11434",
+        "http://desk.example:11435",
+    ]
+
+
+def test_a_single_host_is_not_looked_up_before_it_is_needed(machine: Machine) -> None:
+    (host,) = ollama_hosts(["gpu.example"])
+    assert machine.looked_up == []
+    assert not host.is_loopback
+    assert machine.looked_up == ["gpu.example"]
+
+
+def test_a_host_is_shown_without_its_credentials() -> None:
+    (host,) = ollama_hosts(["http://user:secret@127.0.0.1:1"])
+    assert host.shown == "http://127.0.0.1:1"
+    assert "secret" not in host.lock_name
 
 
 def test_without_an_address_the_default_host_is_meant() -> None:

@@ -13,6 +13,7 @@ import pytest
 from pytest_tipbench.safety.termination import (
     end_undisturbed,
     interrupt_on_termination,
+    undisturbed,
 )
 
 if TYPE_CHECKING:
@@ -23,49 +24,122 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+DEFAULTS: dict[str, Any] = {
+    "SIGINT": signal.default_int_handler,
+    "SIGTERM": signal.SIG_DFL,
+    "SIGHUP": signal.SIG_DFL,
+}
+"""What Python makes of the signals, by their names, of which Windows lacks one."""
+ENDS = pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+"""The signals that end a process."""
+
+
+def number_of(name: str) -> signal.Signals:
+    return signal.Signals[name]
+
+
 @pytest.fixture(autouse=True)
-def default_handler() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    before_interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+def default_handlers() -> Iterator[None]:
+    before = {
+        number_of(name): signal.signal(number_of(name), default)
+        for name, default in DEFAULTS.items()
+    }
     yield
-    signal.signal(signal.SIGTERM, before)
-    signal.signal(signal.SIGINT, before_interrupt)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_the_first_signal_interrupts_and_further_ones_do_not() -> None:
+def assert_defaults() -> None:
+    for name, default in DEFAULTS.items():
+        assert signal.getsignal(number_of(name)) == default
+
+
+@ENDS
+def test_the_first_signal_interrupts_and_further_ones_do_not(name: str) -> None:
     undo = interrupt_on_termination()
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGTERM)
-    os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(number_of(name))
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(number_of("SIGHUP"))
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
     undo()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert_defaults()
 
 
-def test_undoing_brings_the_default_back() -> None:
+def test_undoing_brings_the_defaults_back() -> None:
     undo = interrupt_on_termination()
-    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    for name, default in DEFAULTS.items():
+        assert signal.getsignal(number_of(name)) != default
     undo()
     undo()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert_defaults()
 
 
-@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None])
-def test_a_handler_of_somebody_else_stays(handler: Callable[..., None] | signal.Handlers) -> None:
-    signal.signal(signal.SIGTERM, handler)
-    interrupt_on_termination()()
-    assert signal.getsignal(signal.SIGTERM) == handler
-
-
-def test_a_handler_set_later_by_somebody_else_is_not_undone() -> None:
+@ENDS
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None], ids=["ignored", "another"])
+def test_a_handler_of_somebody_else_stays(
+    name: str, handler: Callable[..., None] | signal.Handlers
+) -> None:
+    """As that of `nohup`; the other signals are heeded all the same."""
+    signal.signal(number_of(name), handler)
     undo = interrupt_on_termination()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    assert signal.getsignal(number_of(name)) == handler
+    with undisturbed():
+        assert signal.getsignal(number_of(name)) == handler
+    other = "SIGHUP" if name == "SIGTERM" else "SIGTERM"
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number_of(other))
     undo()
-    assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+    assert signal.getsignal(number_of(name)) == handler
+
+
+@ENDS
+def test_a_handler_set_later_by_somebody_else_is_not_undone(name: str) -> None:
+    undo = interrupt_on_termination()
+    signal.signal(number_of(name), signal.default_int_handler)
+    undo()
+    assert signal.getsignal(number_of(name)) == signal.default_int_handler
+
+
+@pytest.mark.parametrize("is_heeded", [False, True])
+def test_what_comes_while_it_unloads_is_held_back_and_told(is_heeded: bool) -> None:
+    undo = interrupt_on_termination() if is_heeded else int
+    before = [signal.getsignal(number_of(name)) for name in DEFAULTS]
+    with undisturbed() as came:
+        for name in DEFAULTS:
+            signal.raise_signal(number_of(name))
+    assert came == [number_of(name) for name in DEFAULTS]
+    assert [signal.getsignal(number_of(name)) for name in DEFAULTS] == before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    undo()
+    assert_defaults()
+
+
+def test_after_the_first_signal_the_further_ones_stay_ignored_while_it_unloads() -> None:
+    undo = interrupt_on_termination()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    with undisturbed() as came:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert came == [signal.SIGINT]
+    undo()
+    assert_defaults()
+
+
+def test_what_fails_while_undisturbed_gives_the_signals_back() -> None:
+    with pytest.raises(OSError, match="disk"), undisturbed():
+        raise OSError("disk")
+    assert_defaults()
 
 
 def test_outside_the_main_thread_nothing_is_set() -> None:
     def set_and_undo() -> None:
-        interrupt_on_termination()()
+        with undisturbed() as came:
+            interrupt_on_termination()()
+        assert came == []
 
     thread = threading.Thread(target=set_and_undo)
     thread.start()
@@ -118,6 +192,7 @@ def test_a_process_that_ends_is_not_disturbed() -> None:
     end_undisturbed()
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), number_of("SIGHUP"))
 
 
 def test_outside_the_main_thread_nothing_is_ignored() -> None:

@@ -118,3 +118,24 @@ def test_a_test_with_other_parameters_is_refused_and_generates_nothing(
     assert result.ret != 0
     assert "takes no other parameter" in result.stdout.str() + result.stderr.str()
     assert not (project / ".tipbench").exists()
+
+
+@WORKERS
+def test_interrupted_at_its_end_a_session_says_so_and_keeps_its_cells(
+    project: Path, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    """As when Ctrl-C ends the wait for an MLflow server, which is stood in for here."""
+    (project / "conftest.py").write_text(
+        "import signal\n"
+        "from pytest_tipbench.keeper import Keeper\n"
+        "Keeper.finish = lambda *given, **named: signal.raise_signal(signal.SIGINT)\n",
+        encoding="utf-8",
+    )
+    result = run(pytester, "evals", "--models", "replay/plain.jsonl", *workers)
+    assert result.ret == 2
+    text = result.stdout.str() + result.stderr.str()
+    assert "PROBLEM: interrupted at its end; the ledger has every finished cell" in text
+    assert "Traceback" not in text
+    assert "1 passed" in text
+    assert "--resume" not in text
+    assert kept(project) == ["replay/plain.jsonl"]

@@ -495,6 +495,24 @@ def test_the_next_call_gets_what_this_one_was_given_and_nothing_else(tmp_path: P
     assert carried_on(given, "tracking_uri") == []
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://ann:hunter2@host:5000/team", "http://host:5000/team"),
+        ("https://ann:hunter@2@host", "https://host"),  # the host begins after the last @
+        ("http://ann@host", "http://host"),
+        ("http://[::1]:5000", "http://[::1]:5000"),
+        ("http://host/at@path?x@y", "http://host/at@path?x@y"),
+        ("embedded", "embedded"),
+    ],
+)
+def test_the_next_call_is_shown_without_this_ones_password(
+    tmp_path: Path, uri: str, shown: str
+) -> None:
+    given = settings(tmp_path, tracking_uri=uri, named=frozenset({"tracking_uri"}))
+    assert carried_on(given, "tracking_uri") == ["--tracking-uri", shown]
+
+
 def test_every_option_is_a_setting() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)}
     assert {option.field for option in OPTIONS} <= fields

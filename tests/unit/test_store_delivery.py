@@ -170,12 +170,15 @@ def test_a_cell_delivered_later_hangs_under_its_own_sessions_parent(
         run(2).run_id: "session-s1",
     }
     assert len(server.sessions) == 2
+    # And the store is told which session that was, of whose code it bears the commit.
+    assert server.makers == [session("s1"), session("old")]
 
 
 def test_a_run_whose_session_nobody_kept_has_no_parent(ledger: Ledger, server: Server) -> None:
     ledger.add_run(run(1, session_id="unknown"))
     _delivery(ledger).run(server.open())
     assert server.parents == [None]
+    assert server.makers == [None]
 
 
 def test_a_second_ending_is_delivered_again(ledger: Ledger, server: Server) -> None:

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import textwrap
 import threading
+import uuid
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
 
 from pytest_tipbench.errors import LedgerError
 from pytest_tipbench.records import ModelReference, Outcome, RunRecord, Selection
 from pytest_tipbench.store.ledger import Ledger, SessionEnding
+from tests.unit.mlflow_samples import RUN_RECORDS, TEXTS
 from tests.unit.store_samples import (
     EXPERIMENT,
     RUBRIC,
@@ -80,6 +83,30 @@ def test_every_text_survives_whatever_a_model_wrote(ledger: Ledger) -> None:
     ledger.add_apply(applied([said], judge=ANYTHING, nonce=ANYTHING, experiment=ANYTHING), [said])
     assert ledger.judgements_of(record, RUBRIC.sha256) == [said]
     assert [each.judge for each in ledger.applies(ANYTHING)] == [ANYTHING]
+
+
+def test_whatever_a_record_holds_it_comes_back_equal(tmp_path: Path) -> None:
+    path = tmp_path / "arbitrary.db"
+    kept: dict[str, dict[str, RunRecord]] = {}
+
+    def read(ledger: Ledger, experiment: str) -> dict[str, RunRecord]:
+        return {record.run_id: record for record in ledger.runs(experiment)}
+
+    with Ledger.open(path) as ledger:
+
+        @given(RUN_RECORDS, TEXTS)
+        @settings(max_examples=200, deadline=None, derandomize=True, database=None)
+        def keep(made: RunRecord, experiment: str) -> None:
+            update = {"run_id": uuid.uuid4().hex, "experiment": experiment}
+            record = made.model_copy(update=update)
+            assert ledger.add_run(record) is True
+            assert read(ledger, experiment)[record.run_id] == record
+            kept.setdefault(experiment, {})[record.run_id] = record
+
+        keep()
+    assert sum(map(len, kept.values())) >= 200
+    with Ledger.open(path, read_only=True) as reopened:
+        assert {experiment: read(reopened, experiment) for experiment in kept} == kept
 
 
 def test_ten_megabytes_of_output_survive(ledger: Ledger) -> None:

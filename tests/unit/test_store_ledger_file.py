@@ -90,9 +90,31 @@ def test_a_folder_in_its_place_is_said(tmp_path: Path, read_only: bool) -> None:
         Ledger.open(tmp_path, read_only=read_only)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs on this system")
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_is_no_file_is_said_and_left_alone(tmp_path: Path, read_only: bool) -> None:
+    os.mkfifo(tmp_path / "pipe.db")
+    with pytest.raises(LedgerError, match=r"pipe\.db: it cannot be opened or written there"):
+        Ledger.open(tmp_path / "pipe.db", read_only=read_only)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.db"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
+def test_a_folder_that_takes_no_file_is_not_called_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait_for_others(*_: object, **__: object) -> None:
+        raise AssertionError("there is nobody to wait for")
+
+    monkeypatch.setattr(filelock, "FileLock", wait_for_others)
+    with pytest.raises(LedgerError) as caught:
+        Ledger.open(Path("/proc/x.db"))
+    assert str(caught.value).startswith(
+        "ledger /proc/x.db: it cannot be opened or written there; --ledger PATH names another place"
+    )
+
+
 def test_a_file_in_its_folders_place_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LedgerError, match=r"ledger .*file.ledger\.db: "):
+    with pytest.raises(LedgerError, match=r"file.ledger\.db: it cannot be opened"):
         Ledger.open(tmp_path / "file" / "ledger.db")
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tipbench.judgement_records import ApplyRecord, Judgement
-    from pytest_tipbench.records import RunRecord
+    from pytest_tipbench.records import RunRecord, SessionRecord
     from pytest_tipbench.store.base import TrackingStore
 
 TARGET = "http://127.0.0.1:5000"
@@ -189,12 +189,19 @@ class _Hanging(TrackingDouble):
         self.is_waiting = threading.Event()
         self.go_on = threading.Event()
 
-    def put_run(self, record: RunRecord, parent: str | None, *, may_exist: bool) -> str:
+    def put_run(
+        self,
+        record: RunRecord,
+        parent: str | None,
+        *,
+        session: SessionRecord | None = None,
+        may_exist: bool,
+    ) -> str:
         self.is_waiting.set()
         assert self.go_on.wait(LONG)
         if self.is_closed:
             raise RuntimeError("the connection was closed")
-        return super().put_run(record, parent, may_exist=may_exist)
+        return super().put_run(record, parent, session=session, may_exist=may_exist)
 
     def close(self) -> None:
         super().close()
@@ -501,7 +508,7 @@ _KILLED = textwrap.dedent(
     path, sent, kill_at, when = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
     class Store(TrackingDouble):
-        def put_run(self, record, parent, *, may_exist):
+        def put_run(self, record, parent, *, session=None, may_exist):
             if record.run_id == run(kill_at).run_id and when == "before":
                 os._exit(9)
             if not (may_exist and record.run_id in sent.read_text()):

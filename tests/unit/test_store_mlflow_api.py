@@ -321,6 +321,23 @@ def test_a_user_without_a_name_has_no_tag(monkeypatch: pytest.MonkeyPatch) -> No
     assert "mlflow.user" not in tags
 
 
+def test_a_run_bears_its_sessions_commit_whoever_made_the_parent_run() -> None:
+    run = {"info": {"run_id": "r1", "artifact_uri": "s3://bucket", "status": "RUNNING"}}
+    bodies = {"get-by-name": experiment("active"), "create": Reply(body={"run": run})}
+    made_by = store_samples.session().model_copy(update={"environment": {"git_commit": "c0ffee"}})
+    with (
+        serving(lambda r: bodies.get(r.path.rpartition("/")[2], Reply())) as server,
+        contextlib.closing(MlflowStore(server.url, keep_alive=True, environ={})) as store,
+    ):
+        for session in (made_by, store_samples.session(), None):
+            store.put_run(store_samples.run(1), "p1", session=session, may_exist=False)
+    created = [
+        {tag["key"]: tag["value"] for tag in request.json["tags"]}
+        for request in server.asked("/runs/create")
+    ]
+    assert [tags.get("mlflow.source.git.commit") for tags in created] == ["c0ffee", None, None]
+
+
 def test_a_run_takes_three_calls_and_one_for_each_real_artifact() -> None:
     run = {"info": {"run_id": "r1", "artifact_uri": "mlflow-artifacts:/1/r1", "status": "RUNNING"}}
     bodies = {"get-by-name": experiment("active"), "create": Reply(body={"run": run})}

@@ -93,7 +93,17 @@ def test_what_is_no_servers_address_is_the_users_mistake(uri: str, advice: str) 
     assert advice in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["ftp://anna:secret@host", "http://anna:secret@host:port"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "ftp://anna:secret@host",
+        "http://anna:secret@host:port",
+        "http://anna:sec/secret@host",
+        "http://anna:p@secret@host:port",
+        "anna:secret@host:5000",
+        "sqlite://anna:secret@host/db",
+    ],
+)
 def test_a_password_in_the_uri_is_not_shown(uri: str) -> None:
     with pytest.raises(UserMistakeError) as caught:
         read_client_settings(uri, environ={})
@@ -152,6 +162,56 @@ def test_retries_that_a_user_sets_are_not_cut_short_by_our_patience() -> None:
 def test_an_impossible_number_is_the_users_mistake(text: str) -> None:
     with pytest.raises(UserMistakeError, match=r"MLFLOW_HTTP_REQUEST_TIMEOUT=.*0 or more"):
         read_client_settings("http://host", environ={"MLFLOW_HTTP_REQUEST_TIMEOUT": text})
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\0", "\x1b", "\x7f", "\udcff"])
+@pytest.mark.parametrize("name", ["MLFLOW_TRACKING_TOKEN", "MLFLOW_WORKSPACE"])
+def test_a_variable_that_no_header_can_hold_is_told_without_its_value(
+    name: str, character: str
+) -> None:
+    """RFC 9110, 5.5: no control character but the tab; and a lone surrogate is no UTF-8."""
+    with pytest.raises(UserMistakeError) as caught:
+        read_client_settings("http://host", environ={name: f"hun{character}ter2"})
+    said = str(caught.value)
+    assert said.startswith(f"{name}: it ")
+    assert ("UTF-8" if character == "\udcff" else "line break") in said
+    assert "\n" not in said
+    assert "hun" not in said
+
+
+def test_a_password_that_is_no_text_is_told_without_its_value() -> None:
+    environ = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "hun\udcffter2"}
+    with pytest.raises(
+        UserMistakeError, match="MLFLOW_TRACKING_PASSWORD: it is not valid"
+    ) as caught:
+        read_client_settings("http://host", environ=environ)
+    assert "hun" not in str(caught.value)
+
+
+def test_space_around_a_token_is_forgiven() -> None:
+    environ = {"MLFLOW_TRACKING_TOKEN": " tökén \n"}
+    settings = read_client_settings("http://host", environ=environ)
+    assert settings.headers["Authorization"] == "Bearer tökén"
+
+
+@pytest.mark.parametrize(
+    "host", ["foo\nbar", "foo bar", "foo\0", "http://host", "host/path", "a@b", "\ud800"]
+)
+def test_what_is_no_host_is_told(host: str) -> None:
+    with pytest.raises(UserMistakeError) as caught:
+        read_client_settings("http://x", host_header=host, environ={})
+    said = str(caught.value)
+    assert said.startswith("--tracking-host-header ")
+    assert said.endswith(": expected HOST or HOST:PORT")
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "host", ["mlflow.example.org", "127.0.0.1:5000", "[::1]:5000", "bücher.de"]
+)
+def test_a_host_is_sent_as_it_is_given(host: str) -> None:
+    settings = read_client_settings("http://x", host_header=host, environ={})
+    assert settings.headers["Host"] == host
 
 
 # --- certificates -----------------------------------------------------------------------------

@@ -448,6 +448,7 @@ def test_a_sheet_comes_back_equal_with_its_judgements_and_notes() -> None:
             "drift": {"tone/voice": CriterionDrift(mean_absolute_error=0.5, bias=-0.25)},
             "drift_mean_absolute_error": 0.5,
             "drift_accepted": True,
+            "anchors_sha256": "a1" * 32,
             "anchors_scored": 3,
         }
     )
@@ -456,6 +457,7 @@ def test_a_sheet_comes_back_equal_with_its_judgements_and_notes() -> None:
     assert payload.tags["tipbench.kind"] == "judging"
     assert payload.tags["judge"] == "zoë"
     assert payload.tags["tipbench.drift_accepted"] == "true"
+    assert payload.tags["tipbench.anchors_sha256"] == "a1" * 32
     assert payload.metrics == {
         "judgements": 2.0,
         "anchors_scored": 3.0,

@@ -10,7 +10,7 @@ from pytest_tipbench.board_baseline import compare_with_baseline
 from pytest_tipbench.commands import Finding
 from pytest_tipbench.gates import Verdict
 from pytest_tipbench.safety.evidence import Evidence
-from pytest_tipbench.summary import next_step, summary_lines
+from pytest_tipbench.summary import next_step, resume_step, summary_lines
 from tests.unit.bench_samples import settings
 from tests.unit.board_samples import RUBRIC, a_run, judged
 
@@ -35,6 +35,7 @@ def lines(root: Path, **changes: Any) -> list[str]:
         "evidence": None,
         "afterwards": (),
         "problems": (),
+        "to_resume": None,
         "width": 100,
         "ascii_only": False,
         "verbose": False,
@@ -157,3 +158,39 @@ def test_several_experiments_have_a_board_and_a_next_step_each(tmp_path: Path) -
 
 def test_no_line_breaks_where_nothing_was_read(tmp_path: Path) -> None:
     assert lines(tmp_path, findings=()) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "command"),
+    [
+        ([], "pytest --resume"),
+        (["evals", "-k", "a b", "-n", "2"], "pytest evals -k 'a b' -n 2 --resume"),
+        (["--resume", "evals"], "pytest evals --resume"),
+        (["evals", "--", "-odd.py"], "pytest evals --resume -- -odd.py"),
+        (["evals", "--record", "r.jsonl", "-x"], "pytest evals -x --resume"),
+        (["--record=r.jsonl", "evals"], "pytest evals --resume"),
+        (
+            ["evals", "--tracking-uri", "https://host/x@y?a@b", "-q"],
+            "pytest evals --tracking-uri 'https://host/x@y?a@b' -q --resume",
+        ),
+        (
+            ["evals", "--tracking-uri=https://ada:s3cr@t@host/x"],
+            "pytest evals --tracking-uri=https://host/x --resume",
+        ),
+    ],
+)
+def test_an_interrupted_call_goes_on_with_its_own_words(call: list[str], command: str) -> None:
+    assert resume_step(call, 2) == f"next: 2 cells to be run: {command}"
+
+
+def test_a_call_that_does_not_go_on_has_no_such_step() -> None:
+    assert resume_step(None, 2) is None
+    assert resume_step(["evals"], 0) is None
+    assert resume_step(["evals"], 1) == "next: 1 cell to be run: pytest evals --resume"
+
+
+def test_what_has_not_run_comes_before_judging(tmp_path: Path) -> None:
+    step = "next: 1 cell to be run: pytest evals --resume"
+    said = lines(tmp_path, to_resume=step)
+    assert [line for line in said if line.startswith("next:")] == [step]
+    assert step in lines(tmp_path, findings=(), to_resume=step)

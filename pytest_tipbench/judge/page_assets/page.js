@@ -49,9 +49,8 @@ function showItem() {
   const scenario = isFresh ? `New scenario: ${spoken(persona.name)}, ${spoken(slot.label)}. ` : "";
   view.announce(`${scenario}Tip ${work.index + 1} of ${work.entries.length}: ${spoken(work.item.tip)}`);
   $("said").textContent = "";
-  const target = isFresh ? document.querySelector(".scenario") : document.querySelector(".tip");
-  const { top, bottom } = target.getBoundingClientRect();
-  if (top < 0 || bottom > window.innerHeight) target.scrollIntoView({ block: "start" });
+  const [first, last] = isFresh ? [".scenario", ".scenario"] : [".tip", ".criteria"];
+  view.bringIntoSight(document.querySelector(first), document.querySelector(last));
 }
 
 // --- what a judge can do ------------------------------------------------------------------------

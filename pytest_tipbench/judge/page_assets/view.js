@@ -9,6 +9,7 @@ class View {
     this.shownItem = null;
     this.shownBlock = null;
     this.shownSection = null;
+    this.shownCriterion = null;
     this.scrolled = new Map();
     this.rows = [...document.querySelectorAll(".criterion")];
     show($("experiment"), work.sheet.experiment);
@@ -50,7 +51,19 @@ class View {
     this.#renderScores();
     this.#renderProgress();
     this.#renderRubric();
+    const hasMoved = this.shownCriterion !== null && this.shownCriterion !== this.work.criterion;
+    if (hasMoved && !isNew) this.rows[this.work.criterion].scrollIntoView({ block: "nearest" });
+    this.shownCriterion = this.work.criterion;
     return isNew;
+  }
+
+  /** Scroll to the first of two elements unless everything from it to the last is in sight. */
+  bringIntoSight(first, last) {
+    // On a narrow screen the style keeps the lower edge for what sticks there.
+    const covered = parseFloat(getComputedStyle(document.documentElement).scrollPaddingBottom) || 0;
+    const isAbove = first.getBoundingClientRect().top < 0;
+    const isBelow = last.getBoundingClientRect().bottom > window.innerHeight - covered;
+    if (isAbove || isBelow) first.scrollIntoView({ block: "start" });
   }
 
   // --- the item -------------------------------------------------------------------------------
