@@ -197,8 +197,13 @@ def test_commands_that_only_read_go_on_without_mlflow_and_say_as_of_when(
 def test_a_sync_without_a_server_says_what_it_needs(open_keeper: Open) -> None:
     with pytest.raises(UserMistakeError, match="--tracking-uri"):
         open_keeper(None, tracking_sync=True)
-    with pytest.raises(UserMistakeError, match="--offline"):
-        open_keeper(None, tracking_sync=True, offline=True, tracking_uri="http://x")
+    stopped = {"tracking_sync": True, "offline": True, "tracking_uri": "http://x"}
+    with pytest.raises(UserMistakeError, match=r"deliver to: leave out --offline$"):
+        open_keeper(None, **stopped, named=frozenset({"offline"}))
+    with pytest.raises(UserMistakeError, match="deliver to: add -o tipbench_offline=false, as"):
+        open_keeper(None, **stopped)
+    with pytest.raises(UserMistakeError, match=r"give --tracking-uri and leave out --offline$"):
+        open_keeper(None, tracking_sync=True, offline=True, named=frozenset({"offline"}))
 
 
 def test_closing_twice_is_no_fault(open_keeper: Open) -> None:
