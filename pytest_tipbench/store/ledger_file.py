@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import sqlite3
+import stat
 import tempfile
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -111,11 +112,15 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _exists(path: Path) -> bool:
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode  # looked at once: another process may be putting it there
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{path} is a folder")
-    if path.exists() and not path.is_file():  # SQLite would wait for a pipe, and for ever
+    if not stat.S_ISREG(mode):  # SQLite would wait for a pipe, and for ever
         raise OSError(f"{path} is no file")
-    return path.exists()
+    return True
 
 
 def _inspect(path: Path) -> int:

@@ -18,6 +18,7 @@ from tests.gguf_files import GgufFile
 from tests.llamacpp_stand_in import is_gone, pids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.acceptance.conftest import Project
@@ -49,6 +50,17 @@ def assert_nothing_is_left(ollama: OllamaDouble) -> None:
     assert ollama.resident() == []
     assert [event.kind for event in ollama.events][-1] == "gone"
     assert ollama.max_resident_together() == 1
+
+
+@pytest.fixture(autouse=True)
+def _closed_terminals_are_told() -> Iterator[None]:
+    """Let SIGHUP reach what a test starts, also where it is ignored here (under `nohup`)."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    former = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, former)
 
 
 @SIGNALS

@@ -126,9 +126,9 @@ def test_interrupted_at_its_end_a_session_says_so_and_keeps_its_cells(
 ) -> None:
     """As when Ctrl-C ends the wait for an MLflow server, which is stood in for here."""
     (project / "conftest.py").write_text(
-        "import signal\n"
         "from pytest_tipbench.keeper import Keeper\n"
-        "Keeper.finish = lambda *given, **named: signal.raise_signal(signal.SIGINT)\n",
+        "def interrupted(*given, **named): raise KeyboardInterrupt\n"
+        "Keeper.finish = interrupted\n",
         encoding="utf-8",
     )
     result = run(pytester, "evals", "--models", "replay/plain.jsonl", *workers)
