@@ -109,6 +109,8 @@ class Commands:
     """What could not be written, when all else was done."""
     cells: Sequence[Cell] = ()
     """The matrix of this call, where it has run: its names are known, with runs or without."""
+    _selections: dict[str, Selection] = field(default_factory=dict, init=False, repr=False)
+    """By experiment, since each takes all of its runs to read."""
 
     def run(self) -> tuple[Finding, ...]:
         """Run them all; return a finding for each experiment that was read.
@@ -253,6 +255,11 @@ class Commands:
         return board.model_copy(update={"experiment": experiment})
 
     def _selection(self, experiment: str) -> Selection:
+        if experiment not in self._selections:
+            self._selections[experiment] = self._read_selection(experiment)
+        return self._selections[experiment]
+
+    def _read_selection(self, experiment: str) -> Selection:
         """Return what the command line itself names; ini defaults narrow no board.
 
         Raises:

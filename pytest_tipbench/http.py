@@ -13,6 +13,7 @@ from urllib.request import getproxies
 
 import httpx
 
+from pytest_tipbench.addresses import faulty_without_credentials
 from pytest_tipbench.errors import TipbenchError, UserMistakeError
 from pytest_tipbench.this_machine import is_this_machine
 
@@ -198,17 +199,14 @@ def open_client(
             transport=transport,
         )
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise UserMistakeError(f"{_shown(base_url)!r} is not a URL: {error}") from error
+        raise UserMistakeError(
+            f"{faulty_without_credentials(base_url)!r} is not a URL: {error}"
+        ) from error
 
 
 def _has_proxy() -> bool:
     """Say whether the environment, or the system, names a proxy for any server."""
     return not getproxies().keys().isdisjoint(("http", "https", "all"))
-
-
-def _shown(url: str) -> str:
-    scheme, mark, rest = url.rpartition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def send(

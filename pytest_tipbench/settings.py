@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_tipbench.addresses import without_credentials
 from pytest_tipbench.entry import find_switching_configuration
 from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.options import EVALS_INI, OPTIONS, RUBRIC_INI, Option
@@ -193,15 +193,10 @@ def carried_on(settings: Settings, *fields: str) -> list[str]:
             value = getattr(settings, option.field)
             words.append(option.flag)
             if option.field == "tracking_uri":
-                words.append(_without_credentials(value))
+                words.append(without_credentials(value))
             elif option.metavar is not None:
                 words.append(",".join(value) if isinstance(value, tuple) else str(value))
     return words
-
-
-def _without_credentials(uri: str) -> str:
-    """Return the URI for a terminal or a CI's log, where its password has no business."""
-    return re.sub("//[^/?#]*@", "//", uri, count=1)
 
 
 def _worker_count(config: pytest.Config) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from typing import TYPE_CHECKING
 
+from pytest_tipbench.addresses import without_credentials
 from pytest_tipbench.bench import counted
 from pytest_tipbench.judge.concord import agreement_lines, drift_history_lines
 from pytest_tipbench.reports.terminal import board_lines
@@ -29,7 +29,6 @@ _CARRIED_ON = (
     "ledger",
 )
 """Options of this call that the next command needs too."""
-_CREDENTIALS = re.compile("(?<=://)[^/?#]*@")
 
 
 def summary_lines(
@@ -124,4 +123,4 @@ def _words_to_repeat(call: Sequence[str]) -> Iterator[str]:
         if word == "--record":
             next(words, None)
         elif word != "--resume" and not word.startswith("--record="):
-            yield _CREDENTIALS.sub("", word)
+            yield without_credentials(word) if "://" in word else word

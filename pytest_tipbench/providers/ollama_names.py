@@ -7,6 +7,7 @@ import re
 import socket
 from urllib.parse import urlsplit
 
+from pytest_tipbench.addresses import without_credentials
 from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.this_machine import is_localhost_name, is_this_machine, unmapped
 
@@ -14,7 +15,6 @@ DEFAULT_HOST = "http://127.0.0.1:11434"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _OLLAMA_PORT = 11434
 _LOOPBACK = "127.0.0.1"
-_CREDENTIALS = re.compile(r"^((?:[^/@]*://)?)[^/]*@")
 _NOT_IN_HOSTS = re.compile(r"[\s\x00-\x20\x7f!\"#$%&'()*+,/:;<=>?@\[\\\]^`{|}]")
 
 
@@ -48,11 +48,6 @@ def normalise_host(text: str | None) -> str:
     port = _port(port_text, default_port, given)
     path = path.strip("/")
     return f"{scheme}://{credentials}{at_sign}{host}:{port}{'/' if path else ''}{path}"
-
-
-def without_credentials(address: str) -> str:
-    """Return an address as it may be shown: without the user and password that it may carry."""
-    return _CREDENTIALS.sub(r"\1", address)
 
 
 def host_key(url: str) -> str:

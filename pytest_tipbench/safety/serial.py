@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Literal
 from filelock import FileLock, Timeout
 from platformdirs import user_runtime_dir
 
+from pytest_tipbench.addresses import without_credentials
 from pytest_tipbench.errors import LockTimeoutError, UserMistakeError
 from pytest_tipbench.providers.ollama_names import (
     DEFAULT_HOST,
     host_key,
     normalise_host,
-    without_credentials,
 )
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from pytest_tipbench.addresses import faulty_without_credentials
 from pytest_tipbench.errors import UserMistakeError
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def read_client_settings(
         parts = urlsplit(uri.strip())
         port = f":{parts.port}" if parts.port is not None else ""
     except ValueError as error:
-        raise UserMistakeError(f"--tracking-uri {_shown(uri)!r} is not a URL: {error}") from None
+        raise UserMistakeError(
+            f"--tracking-uri {faulty_without_credentials(uri)!r} is not a URL: {error}"
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UserMistakeError(_no_server(uri, parts.scheme))
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -97,7 +100,7 @@ def read_client_settings(
 
 
 def _no_server(uri: str, scheme: str) -> str:
-    shown = _shown(uri)
+    shown = faulty_without_credentials(uri)
     begun = f"--tracking-uri {shown!r} is not the address of an MLflow server"
     if scheme in ("http", "https"):
         return f"{begun}: it names no host"
@@ -111,11 +114,6 @@ def _no_server(uri: str, scheme: str) -> str:
             "give its http:// address, or say `embedded`"
         )
     return f"{begun}: give its http:// or https:// address, or say `embedded`"
-
-
-def _shown(uri: str) -> str:
-    """Return the URI without a password, whatever characters that holds."""
-    return re.sub(r"^([a-z0-9+.-]*://)?.*@", r"\1…@", uri, flags=re.IGNORECASE | re.DOTALL)
 
 
 def _host(text: str) -> str:

@@ -8,7 +8,6 @@ from pytest_tipbench.providers.ollama_names import (
     host_key,
     is_cloud_name,
     normalise_host,
-    without_credentials,
 )
 from tests.unit.machine_samples import Machine, machine
 
@@ -104,19 +103,6 @@ def test_a_mistake_is_told_without_credentials(text: str) -> None:
         normalise_host(text)
     assert "secret" not in str(caught.value)
     assert "x" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("http://user:secret@127.0.0.1:1/x", "http://127.0.0.1:1/x"),
-        ("user:se@cret@host", "host"),
-        ("http://host:1/x@y", "http://host:1/x@y"),
-        ("http://host:1", "http://host:1"),
-    ],
-)
-def test_an_address_is_shown_without_credentials(address: str, shown: str) -> None:
-    assert without_credentials(address) == shown
 
 
 def test_all_names_of_the_loopback_are_one_host(machine: Machine) -> None:
