@@ -11,6 +11,7 @@ from pytest_tipbench.matrix import cell_id_of
 from pytest_tipbench.startup import (
     BENCH,
     ENDS_SESSION,
+    MARKER,
     MISTAKE,
     RUN,
     UNSAID,
@@ -64,6 +65,13 @@ def cells_of(items: Iterable[pytest.Item]) -> list[Cell]:
             _check_name(item, cell)
             found.append(cell)
     return found
+
+
+def mark_cells(items: Iterable[pytest.Item]) -> None:
+    """Mark the items that are cells, so that ``-m`` tells them from others."""
+    for item in items:
+        if cell_of(item) is not None:
+            item.add_marker(MARKER)
 
 
 def order_by_model(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from pytest_tipbench.items import (
     attach_run,
     cells_of,
     complete,
+    mark_cells,
     order_by_model,
     parametrize,
     release_after,
@@ -80,6 +81,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, Any, Any]:
+    mark_cells(items)
     result = yield
     order_by_model(items)
     return result

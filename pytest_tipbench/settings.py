@@ -80,6 +80,8 @@ class Settings:
     report: tuple[Path, ...]
     worker_count: int = 0
     """How many workers pytest-xdist starts; 0: this process runs the cells."""
+    configuring_words: tuple[str, ...] = ()
+    """Words of pytest's own in this call that say what the configuration is: ``-c``, ``-o``."""
 
     @property
     def has_command(self) -> bool:
@@ -125,6 +127,7 @@ def read_settings(config: pytest.Config, environ: Mapping[str, str] = os.environ
     ledger_base = config.invocation_params.dir if "ledger" in values["named"] else root
     values["ledger"] = _absolute(values["ledger"], ledger_base)
     return Settings(
+        configuring_words=_configuring_words([str(word) for word in config.invocation_params.args]),
         root=root,
         evals=_absolute(_ini_value(EVALS_INI, config), root),
         rubric=_absolute(_ini_value(RUBRIC_INI, config), root),
@@ -196,7 +199,26 @@ def carried_on(settings: Settings, *fields: str) -> list[str]:
                 words.append(without_credentials(value))
             elif option.metavar is not None:
                 words.append(",".join(value) if isinstance(value, tuple) else str(value))
-    return words
+    return [*words, *settings.configuring_words]
+
+
+def _configuring_words(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return ``-c FILE`` and ``-o tipbench_…=VALUE`` of a call, in whichever spelling."""
+    found: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            break
+        flag, joined, value = word.partition("=") if word.startswith("--") else (word[:2], "", "")
+        if flag not in ("-c", "--config-file", "-o", "--override-ini"):
+            continue
+        if not joined:
+            value = word[2:] if word[2:] and not word.startswith("--") else next(words, "")
+        if flag in ("-c", "--config-file"):
+            found += ["-c", value]
+        elif value.startswith("tipbench_"):
+            found += ["-o", value]
+    return tuple(found)
 
 
 def _worker_count(config: pytest.Config) -> int:

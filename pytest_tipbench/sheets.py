@@ -5,6 +5,7 @@ What stands on a sheet and whether it may come back is the judge room's affair.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import shlex
 from datetime import datetime, timezone
@@ -46,6 +47,20 @@ def check_sheets(settings: Settings) -> None:
         from pytest_tipbench.judge.export import check_target
 
         check_target(settings.judge_export, is_untouched=_is_untouched(settings.judge_export))
+
+
+def free_sheet_name(folder: Path) -> str:
+    """Return the first of ``scores.json``, ``scores-2.json`` … that an export may be written to."""
+    from pytest_tipbench.judge.export import check_target
+
+    for number in itertools.count(1):
+        name = "scores.json" if number == 1 else f"scores-{number}.json"
+        try:
+            check_target(folder / name)
+        except UserMistakeError:
+            continue
+        return name
+    raise AssertionError("counting ended")
 
 
 def read_sheets(settings: Settings) -> dict[Path, bytes]:

@@ -35,6 +35,7 @@ RUN: pytest.StashKey[RunRecord] = pytest.StashKey()
 MISTAKE = pytest.StashKey[UserMistakeError]()
 UNSAID: pytest.StashKey[list[str]] = pytest.StashKey()
 """What a worker has to say and has no terminal for."""
+MARKER = "tipbench"
 ENDS_SESSION = (pytest.exit.Exception,)
 """What a test, or a signal's handler, raises to end the session, whatever is under way."""
 _INFORMING_OPTIONS = (
@@ -79,6 +80,7 @@ def configure(config: pytest.Config) -> BenchSession | None:
     Raises:
         UserMistakeError: a mistake that can be seen without collecting anything.
     """
+    config.addinivalue_line("markers", f"{MARKER}: given to each item that is a cell by the bench")
     settings = read_settings(config)
     command_only = _is_command_only(config, settings)
     is_aimed_at_cells = (

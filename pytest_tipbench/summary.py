@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_tipbench.addresses import without_credentials
@@ -10,6 +11,7 @@ from pytest_tipbench.bench import counted
 from pytest_tipbench.judge.concord import agreement_lines, drift_history_lines
 from pytest_tipbench.reports.terminal import board_lines
 from pytest_tipbench.settings import carried_on
+from pytest_tipbench.sheets import free_sheet_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,7 +88,7 @@ def summary_lines(
 
 def next_step(settings: Settings, board: Board) -> str:
     """Return what is pending and the exact command that goes on from here."""
-    words = ["pytest", "--judge-export", "scores.json"]
+    words = ["pytest", "--judge-export", free_sheet_name(Path.cwd())]
     if "experiment" in settings.named or board.experiment != settings.experiment:
         words += ["--experiment", board.experiment]
     words += carried_on(settings, *_CARRIED_ON)

@@ -55,6 +55,35 @@ def test_from_a_subfolder_the_command_works_there(ollama_project: Project) -> No
     assert "5 of 5 pending tips" in exported.words
 
 
+def test_the_next_round_has_a_file_of_its_own(either_way: Project) -> None:
+    sheet = either_way.root / "scores.json"
+    assert either_way.run(*next_command(either_way.run("evals", *ONE_CELL))).code == 0
+    either_way.judge(sheet)
+    filled = sheet.read_bytes()
+    outcome = either_way.run("evals", *ONE_CELL, "--seed", "7")
+    arguments = next_command(outcome)
+    assert arguments[1] == "scores-2.json"
+    exported = either_way.run(*arguments)
+    assert exported.code == 0, exported.text
+    assert (either_way.root / "scores-2.json").exists()
+    assert sheet.read_bytes() == filled
+
+
+def test_the_command_reads_the_configuration_of_this_call(ollama_project: Project) -> None:
+    configuration = (ollama_project.root / "pytest.ini").read_text(encoding="utf-8")
+    ollama_project.write("other.ini", f"{configuration}tipbench_ledger = other.db\n")
+    outcome = ollama_project.run(
+        *("evals", *ONE_CELL, "-c", "other.ini", "-o", "tipbench_experiment=my own"),
+        *("-o", "log_level=INFO"),
+    )
+    assert outcome.code == 0, outcome.text
+    arguments = next_command(outcome)
+    assert arguments[-4:] == ["-c", "other.ini", "-o", "tipbench_experiment=my own"]
+    exported = ollama_project.run(*arguments)
+    assert exported.code == 0, exported.text
+    assert "5 of 5 pending tips" in exported.words
+
+
 def test_with_everything_judged_there_is_nothing_to_do(judged_project: Project) -> None:
     outcome = judged_project.run("--leaderboard")
     assert "next: " not in outcome.text

@@ -48,6 +48,25 @@ def test_m_selects_a_test_of_the_projects_own(ollama_project: Project) -> None:
     assert len(ollama_project.runs()) == 1
 
 
+def test_m_tells_cells_from_other_tests(either_way: Project) -> None:
+    either_way.write("evals/test_plain.py", "def test_plain(): pass\n")
+    either_way.addopts += " --strict-markers"
+    either_way.write_configuration()
+    outcome = either_way.run("evals", *ONE_CELL, "-m", "tipbench")
+    assert outcome.code == 0, outcome.text
+    assert "1 passed" in outcome.counts
+    assert len(either_way.runs()) == 1
+    outcome = either_way.run("evals", *ONE_CELL, "-m", "not tipbench")
+    assert "1 passed" in outcome.counts
+    assert len(either_way.runs()) == 1
+
+
+def test_markers_lists_ours(ollama_project: Project) -> None:
+    outcome = ollama_project.run("--markers")
+    assert outcome.code == 0, outcome.text
+    assert "@pytest.mark.tipbench: given to each item that is a cell" in outcome.text
+
+
 def test_lf_runs_the_failed_cells_again(ollama_project: Project, ollama: OllamaDouble) -> None:
     ollama.fail("say", nth=2, text="{}")
     assert ollama_project.run("evals", *TWO_CELLS).code == 1

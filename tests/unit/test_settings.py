@@ -9,6 +9,7 @@ from pytest_tipbench.errors import UserMistakeError
 from pytest_tipbench.options import OPTIONS
 from pytest_tipbench.settings import (
     Settings,
+    _configuring_words,
     carried_on,
     joined_file_options,
     login_name,
@@ -516,3 +517,24 @@ def test_the_next_call_is_shown_without_this_ones_password(
 def test_every_option_is_a_setting() -> None:
     fields = {field.name for field in dataclasses.fields(Settings)}
     assert {option.field for option in OPTIONS} <= fields
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evals", "-q"], ()),
+        (["-c", "a.ini", "evals"], ("-c", "a.ini")),
+        (["-ca.ini", "--config-file=b.ini"], ("-c", "a.ini", "-c", "b.ini")),
+        (["-o", "tipbench_seed=7", "-o", "log_level=INFO"], ("-o", "tipbench_seed=7")),
+        (["-otipbench_seed=7"], ("-o", "tipbench_seed=7")),
+        (["--override-ini", "tipbench_models=a b"], ("-o", "tipbench_models=a b")),
+        (["--override-ini=tipbench_gate=tone>=2"], ("-o", "tipbench_gate=tone>=2")),
+        (["--", "-c", "a.ini"], ()),
+        (["-o"], ()),
+    ],
+    ids=str,
+)
+def test_the_words_that_say_what_the_configuration_is(
+    arguments: list[str], words: tuple[str, ...]
+) -> None:
+    assert _configuring_words(arguments) == words
